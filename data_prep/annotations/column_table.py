@@ -47,7 +47,7 @@ def read(root: Path, collector: LabelCollector, columns: ColumnSettings) -> None
 
 def _add_absent(table: Path, collector: LabelCollector, labels: list[str]) -> None:
     for label in labels:
-        names = {entry.label for entry in (*collector.boxes, *collector.boxless)}
+        names = {box.label for box in collector.boxes} | {entry.label for entry in collector.boxless}
         if label not in names:
             similar = difflib.get_close_matches(label, names, 1, 0.4)
             hint = f"; is it {similar[0]!r}?" if similar else ""

@@ -198,7 +198,11 @@ def _is_break(text: str, line: int, end: int, stop: int, width: int) -> bool:
     newline = text.find("\n", end + 1, stop)
     next_line = text[end + 1 : stop if newline < 0 else newline]
     line_text = text[line:end].rstrip()
-    if not next_line.strip() or not line_text or _NEW_ITEM.match(next_line) or line_text[-1] in ".?!:;":
+    if not next_line.strip() or not line_text or _NEW_ITEM.match(next_line):
+        return True
+    if _is_one_letter(line_text[-_LOOK_BACK:]):
+        return False
+    if line_text[-1] in ".?!:;":
         return True
     if width < _MIN_LINE_WIDTH:
         return not _goes_on(line_text[-_LOOK_BACK:], next_line.lstrip())

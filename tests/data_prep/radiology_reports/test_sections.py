@@ -65,6 +65,7 @@ def test_anatomy_alone_is_the_topic_of_the_following_sentences() -> None:
 def test_a_word_shortened_to_one_small_letter_ends_no_sentence(letter: str) -> None:
     text = f"Kein Anhalt {letter}. Fx. Keine Luxation."
     assert [quote for _, quote in read(text)] == [f"Kein Anhalt {letter}. Fx.", "Keine Luxation."]
+    assert [quote for _, quote in read(f"Kein Anhalt {letter}.\nFx.")] == [f"Kein Anhalt {letter}.\nFx."]
     assert [quote for _, quote in read(f"Kein Hinweis ({letter}. Fx).")] == [f"Kein Hinweis ({letter}. Fx)."]
 
 
