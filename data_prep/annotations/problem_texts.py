@@ -14,7 +14,7 @@ PROBLEM_TEXTS = {
     "image_repeated": "an image before this one has the same id; give each image its own id",
     "image_unknown": "the file lists no image with this id; add it to images",
     "class_without_name": "a class has no name or no id; add what is missing",
-    "class_numbers_shifted": "the ids begin one below those of the list, so they may be shifted; number them alike",
+    "class_numbers_shifted": "the classes or images are numbered one beside their list, so all may be shifted",
     "finding_against_none": "a finding is present, and so is a label that says there is none; correct one of them",
     "class_repeated": "a class of another name has the same id; give each class its own id",
     "label_unknown": "the class is missing, or is not in the list of classes",

@@ -91,6 +91,10 @@ def read_files(
     used_classes = {_class_number(line) for path in files for line in _read_lines(path) or ()}
     for number in sorted(classes.keys() - used_classes) if files else ():
         collector.add_problem("class_empty", Place(files[0].parent, number, "categories"))
+    if _is_shifted(classes, used_classes):
+        collector.add_problem("class_numbers_shifted", Place(files[0].parent))
+        if not collector.strict:  # otherwise the unknown class is an error of its line
+            return
     vocabulary = [name for number, name in classes.items() if number in used_classes]
     for path in files:
         if (film := film_of(path, "")) is None:
@@ -207,6 +211,11 @@ def _read_lines(path: Path) -> list[str] | None:
         return path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _is_shifted(classes: Mapping[int, str], used: set[int | None]) -> bool:
+    """Whether lines count classes from one above the list, so that each may mean its neighbour."""
+    return bool(classes) and min(classes) not in used and used - {None, *classes} == {max(classes) + 1}
 
 
 def _class_number(line: str) -> int | None:

@@ -149,6 +149,12 @@ def test_yolo_a_line_that_is_not_understood_is_no_negative(
     assert said(found, "f3") == {"fracture": "absent", "metal": "absent"} and found.problems == {"label_unknown": 2}
 
 
+def test_yolo_numbers_that_begin_at_one_say_nothing(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = scan_yolo(films, monkeypatch, "1 0.5 0.5 0.2 0.2", "2 0.5 0.5 0.2 0.2", "")
+    assert not found.labels and not found.boxes
+    assert found.problems == {"class_numbers_shifted": 1, "class_empty": 1}
+
+
 def test_yolo_a_class_may_be_written_with_a_point(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = scan_yolo(films, monkeypatch, "0.0 0.5 0.5 0.5 0.5", GOOD)
     assert found.edges("images/f0.png", "fracture") == [(12, 15, 36, 45)] and not found.problems

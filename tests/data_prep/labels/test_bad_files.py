@@ -293,6 +293,15 @@ def test_a_file_that_names_another_film_inside_is_rejected(folders: Folders) -> 
     assert_rejected(folders, LabelFiles(boxes=[folders.here / "voc"]), "names another film inside than its own name")
 
 
+@pytest.mark.parametrize("columns", ["no_finding,fracture", "normal,coin_left", "fracture,no_fracture"])
+def test_a_finding_against_a_label_for_none_is_listed(folders: Folders, columns: str) -> None:
+    summary = folders.label(LabelFiles(folders.write("w.csv", f"sop_instance_uid,{columns}\n1.2.826.111,1,1\n")))
+    assert summary.problems is not None
+    assert "so is a label that says there is none" in summary.problems.read_text(encoding="utf-8")
+    folders.label(LabelFiles(folders.write("w.csv", f"sop_instance_uid,{columns}\n1.2.826.111,1,0\n")))
+    assert not (folders.private / PROBLEMS_FILE).exists()
+
+
 def test_columns_of_labels_in_a_long_table_are_listed(folders: Folders) -> None:
     table = "sop_instance_uid,label,value,metal\n1.2.826.111,fracture,present,1\n"
     summary = folders.label(LabelFiles(folders.write("l.csv", table)))
