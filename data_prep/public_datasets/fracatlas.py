@@ -14,6 +14,7 @@ from data_prep.annotations import coco, voc, yolo
 from data_prep.annotations.column_table import CELL_VALUES
 from data_prep.annotations.csv_table import read_csv_header
 from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.row_problems import Place
 
 _TABLE, _FILM = "dataset.csv", "image_id"
 _FINDINGS = {"fractured": "fracture", "hardware": "hardware"}
@@ -49,7 +50,9 @@ def read(root: Path, collector: LabelCollector) -> None:
     collector.settings = collector.settings.model_copy(update={"rename": rename})
     collector.renamed.add("fractured")
     boxes = next((form for form in (coco, voc, yolo) if form.matches_folder(root)), None)
-    if boxes is not None:
+    if boxes is None:
+        collector.add_problem("boxes_missing", Place(root))
+    else:
         boxes.read(root, collector)
 
 

@@ -1,6 +1,7 @@
 """Sets as published: annotation folders at any depth, pictures in class folders, several formats side by side."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_the_table_of_fracatlas_and_its_boxes_may_contradict(fracatlas: Path, mo
     found = Scanned(fracatlas, monkeypatch, layout="fracatlas")
     assert found.value(f"images/Fractured/{BROKEN[0]}.jpg", "fracture") == "uncertain"
     assert found.problems == {"box_against_label": 1}
+
+
+def test_without_boxes_the_table_of_fracatlas_is_read(fracatlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(fracatlas / "Annotations")
+    table = fracatlas / "dataset.csv"
+    write(table, table.read_text(encoding="utf-8").replace("0,0,0,0,1,0,1,0", "0,0,0,?,1,0,1,0"))
+    found = Scanned(fracatlas, monkeypatch, layout="auto")
+    values = {Path(below).stem: value for (below, label), (value, *_) in found.labels.items() if label == "fracture"}
+    assert values == dict.fromkeys(BROKEN, "present") and found.problems == {"boxes_missing": 1, "label_unknown": 2}
 
 
 @pytest.mark.parametrize("layout", ["coco", "voc", "yolo"])
