@@ -1,30 +1,34 @@
 """Read boxes in COCO format: JSON files with ``images``, ``annotations`` and ``categories``.
 
-annotations/instances_train.json, coco/train.json, train/_annotations.coco.json, …; films in any folder
+annotations/instances_train.json, coco/train.json, train/_annotations.coco.json, … at any depth; films in any folder
 
 ``file_name`` identifies the film. Boxes are left, top, width, height in pixels; their frame (upright or stored) follows
 from the width and height of the image, else from ``tables.box_frame``. A polygon without ``bbox`` is replaced by its
 bounding box; run lengths without ``bbox`` give a finding without a box. A film in ``images`` without an annotation has
-none of the findings; a film that no file names has no labels.
+none of the findings; a film that no file names has no labels, and one whose annotations were not all understood has no
+absent ones. A box of a crowd (``iscrowd``) only says that its finding is present.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.annotations.annotated_film import add_annotated_film
+from data_prep.annotations.file_search import files_below
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import GivenSplit, split_of_path
 from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
-from data_prep.bounded_reading import parse_json, read_bounded
+from data_prep.bounded_reading import open_regular, parse_json, read_bounded
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
 _REQUIRED_LISTS = ("images", "annotations", "categories")
-_MAX_FILES = 64
-"""Data sets with more files, such as one JSON file per film, are of another format."""
+_LIST_BEGINS = re.compile(rb'"(?:%s)"\s*:\s*\[' % "|".join(_REQUIRED_LISTS).encode())
+_PEEK_BYTES = 2**16
 _MAX_BYTES, _MAX_UNASKED_BYTES = 2**29, 2**26
 """Largest file that is read, and all that is read to find out whether a folder is of this format."""
 _SEPARATORS = str.maketrans("_-.", "///")
@@ -77,22 +81,38 @@ def read_files(files: Sequence[Path], collector: LabelCollector) -> None:
 
 def _read_content(path: Path, content: dict[str, Any], collector: LabelCollector) -> None:
     classes = _class_names(path, content["categories"], collector)
-    films = _find_films(path, content["images"], collector)
+    films, unclear_images = _find_films(path, content["images"], collector)
     images = {_id_text(image, "id") for image in content["images"]}
+    shifted = _is_shifted(content, "categories", "category_id") or _is_shifted(content, "images", "image_id")
+    if shifted:
+        collector.add_problem("class_numbers_shifted", Place(path))
+    crowds_are_objects = _crowds_are_objects(content["annotations"])
     objects: dict[str, list[AnnotatedObject]] = {number: [] for number in films}
+    unclear: set[str] = set()
     for line, item in enumerate(content["annotations"]):
         place, image = Place(path, line, "annotations"), _id_text(item, "image_id")
         name = classes.get(_id_text(item, "category_id"))
+        if image in unclear_images:
+            continue
         if image not in films:
             collector.add_problem("row_without_file" if image in images else "image_unknown", place)
         elif name is None:
             collector.add_problem("label_unknown", place)
+            unclear.add(image)
         else:
-            objects[image].append(_parse_object(name, item, place))
+            is_crowd = bool(item.get("iscrowd")) and not crowds_are_objects
+            found = _parse_object(name, item, place)
+            objects[image].append(AnnotatedObject(name, None, place, "box_of_crowd") if is_crowd else found)
     used_classes = _classes_in_use(content)
     vocabulary = [name for number, name in classes.items() if number in used_classes]
-    for image, (film, size, place) in films.items():
-        collector.add_annotated_film(film, objects[image], vocabulary, place, size=size)
+    films_merged: dict[str, list[str]] = {}
+    for image, (film, _, _) in films.items():
+        films_merged.setdefault(film.below, []).append(image)
+    for numbers in films_merged.values() if not shifted else ():
+        film, size, place = films[numbers[0]]
+        merged = [item for number in numbers for item in objects[number]]
+        understood = unclear.isdisjoint(numbers)
+        add_annotated_film(collector, film, merged, vocabulary, place, size=size, understood=understood)
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:
@@ -110,40 +130,79 @@ def _classes_in_use(content: dict[str, Any]) -> set[str]:
 
 
 def _class_names(path: Path, categories: list[dict[str, Any]], collector: LabelCollector) -> dict[str, str]:
-    """Id → name of the classes."""
+    """Id → name of the classes; an id of two names is no class."""
     classes: dict[str, str] = {}
+    repeated: set[str] = set()
     for line, item in enumerate(categories):
         number, name = _id_text(item, "id"), str(item.get("name") or "").strip()
         if not name or "id" not in item:
             collector.add_problem("class_without_name", Place(path, line, "categories"))
         elif classes.setdefault(number, name) != name:
             collector.add_problem("class_repeated", Place(path, line, "categories"))
-    return classes
+            repeated.add(number)
+    return {number: name for number, name in classes.items() if number not in repeated}
 
 
-def _find_films(path: Path, images: list[dict[str, Any]], collector: LabelCollector) -> _Films:
+def _is_shifted(content: dict[str, Any], part: str, reference: str) -> bool:
+    """Whether annotations count from one below the ids of a list, so that each may mean its neighbour."""
+    listed = [item.get("id") for item in content[part]]
+    used = {item.get(reference) for item in content["annotations"] if isinstance(item.get(reference), int)}
+    if not used or not listed or not all(isinstance(number, int) for number in listed):
+        return False
+    return min(used) == min(listed) - 1 and max(listed) not in used
+
+
+def _crowds_are_objects(annotations: list[dict[str, Any]]) -> bool:
+    """Whether ``iscrowd`` only says that outlines are run lengths: some programs write it for each of them."""
+    return all(item.get("iscrowd") and isinstance(item.get("segmentation"), dict) for item in annotations)
+
+
+def _find_films(path: Path, images: list[dict[str, Any]], collector: LabelCollector) -> tuple[_Films, set[str]]:
+    """(films by the ids of their images, ids that are left out: of several pictures, or of a film of several)."""
     split = _split_in_name(path)
     films: _Films = {}
+    names: dict[str, str] = {}
+    numbers_of_film: dict[str, list[str]] = {}
+    unclear: set[str] = set()
     for line, image in enumerate(images):
-        place = Place(path, line, "images")
-        if _id_text(image, "id") in films:
+        place, number, name = Place(path, line, "images"), _id_text(image, "id"), str(image.get("file_name", ""))
+        if number in names:
             collector.add_problem("image_repeated", place)
-        elif (film := collector.find_film_once(str(image.get("file_name", "")), place)) is not None:
-            films[_id_text(image, "id")] = film, _image_size(image), place
-            if split is not None:
-                collector.add_split(film, split, place)
-    return films
+            if names[number] != name:
+                unclear.add(number)
+            continue
+        names[number] = name
+        if (film := collector.find_film(name, place)) is None:
+            continue
+        films[number] = film, _image_size(image), place
+        numbers_of_film.setdefault(film.below, []).append(number)
+        if split is not None:
+            collector.add_split(film, split, place)
+    for numbers in numbers_of_film.values():
+        for number in numbers[1:]:
+            collector.add_problem("film_repeated", films[number][2])
+        if len({(names[number], films[number][1]) for number in numbers}) > 1:  # may be several pictures
+            unclear.update(numbers)
+    return {number: found for number, found in films.items() if number not in unclear}, unclear
 
 
 def _files(root: Path, most: float = float("inf")) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Files of this format with their content, with at most ``most`` bytes read."""
-    paths = [path for path in sorted([*root.glob("*.json"), *root.glob("*/*.json")]) if path.is_file()]
-    for path in paths if len(paths) <= _MAX_FILES else ():
-        most -= path.stat().st_size
-        if most < 0:
+    for path in files_below(root, ".json"):
+        if not _may_be_coco(path):
             continue
-        if (content := _load_json(path)) is not None:
+        most -= path.stat().st_size
+        if most >= 0 and (content := _load_json(path)) is not None:
             yield path, content
+
+
+def _may_be_coco(path: Path) -> bool:
+    """Whether the beginning of a JSON file has a list of this format; sets may hold another JSON file per film."""
+    try:
+        with open_regular(path) as file:
+            return _LIST_BEGINS.search(file.read(_PEEK_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _is_list_of_objects(part: Any) -> bool:
@@ -163,9 +222,10 @@ def _id_text(item: dict[str, Any], name: str) -> str:
 
 def _image_size(image: dict[str, Any]) -> tuple[int, int] | None:
     try:
-        return round(image["width"]), round(image["height"])
+        width, height = round(image["width"]), round(image["height"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _parse_object(name: str, annotation: dict[str, Any], place: Place) -> AnnotatedObject:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
-from data_prep.annotations.label_entries import Value
+from data_prep.annotations.label_entries import Value, label_name
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.settings import FACTS, ColumnSettings
 from data_prep.errors import SettingsError
@@ -36,10 +36,10 @@ def read(root: Path, collector: LabelCollector, columns: ColumnSettings) -> None
     """
     if columns.films is None and columns.boxes is None:
         raise SettingsError("layout=table needs columns.films or columns.boxes: a CSV file")
-    for film in collector.names.films:
-        collector.add_facts(film, **{str(name): text for name, text in columns.same.items()})
     if columns.films is not None:
         _read_films(root / columns.films, collector, columns)
+    for film in collector.names.films:  # what a table states comes first
+        collector.add_facts(film, **{str(name): text for name, text in columns.same.items()})
     if columns.boxes is not None:
         _read_boxes(root / columns.boxes, collector, columns)
         _add_absent(root / columns.boxes, collector, columns.absent_without_box)
@@ -47,15 +47,13 @@ def read(root: Path, collector: LabelCollector, columns: ColumnSettings) -> None
 
 def _add_absent(table: Path, collector: LabelCollector, labels: list[str]) -> None:
     for label in labels:
-        with_box = {entry.key for entry in collector.boxes if entry.label == label}
-        if not with_box:
-            similar = difflib.get_close_matches(label, {entry.label for entry in collector.boxes}, 1, 0.4)
+        names = {box.label for box in collector.boxes} | {entry.label for entry in collector.boxless}
+        if label not in names:
+            similar = difflib.get_close_matches(label, names, 1, 0.4)
             hint = f"; is it {similar[0]!r}?" if similar else ""
             raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}{hint}")
-        known = with_box | {entry.key for entry in collector.labels if entry.label == label and entry.value}
-        for key, film in collector.films_named.items():
-            if key not in known:
-                collector.add_label(film, label, "absent", Place(table))
+        for film in collector.films_named.values():
+            collector.add_findings(film, (), [label], Place(table), implied=True)
 
 
 def _read_films(table: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
@@ -73,6 +71,7 @@ def _read_findings(
     for column, label in columns.labels.items():
         if (cell := cells[column].lower()) not in CELL_VALUES:
             collector.add_problem("label_unknown", place)
+            collector.mark_unclear(film, label)
         elif (value := CELL_VALUES[cell]) is not None:
             collector.add_label(film, label, value, place)
     for column, label in columns.numbers.items():
@@ -88,9 +87,14 @@ def _read_findings(
             collector.add_problem("not_a_number", place)
     if columns.names is not None:
         findings = {name.strip() for name in cells[columns.names].split("|") if name.strip()}
-        if findings - set(columns.vocabulary):
+        if findings - {*columns.vocabulary, columns.none_name}:
             collector.add_problem("label_unknown", place)
-        else:
+            collector.mark_unclear(film)
+        elif columns.none_name in findings and len(findings) > 1:
+            collector.add_problem("finding_against_none", place)
+            collector.mark_unclear(film)
+        elif findings or columns.none_name == "":
+            findings.discard(columns.none_name or "")
             collector.add_findings(film, findings, columns.vocabulary, place)
 
 
@@ -98,17 +102,18 @@ def _read_boxes(table: Path, collector: LabelCollector, columns: ColumnSettings)
     readers = [columns.reader] if columns.reader else []
     file, required = columns.box_file or columns.file, (columns.box_label, *columns.box, *readers)
     for film, cells, place in collector.read_film_rows(table, file, required, once=False):
+        name, reader = cells[columns.box_label], cells[columns.reader] if columns.reader else ""
+        if name not in collector.settings.rename and label_name(name) is None:
+            collector.add_problem("label_needs_rename" if name else "label_unknown", place)
+            collector.mark_unclear(film)
+            continue
         try:
             numbers = [float(cells[column]) for column in columns.box]
         except ValueError:
             collector.add_problem("box_not_a_number", place)
+            collector.add_finding_without_box(film, name, place, reader=reader)
             continue
-        if not cells[columns.box_label]:
-            collector.add_problem("label_unknown", place)
-            continue
-        reader = cells[columns.reader] if columns.reader else ""
-        box = box_from_numbers(numbers, columns.box_form)
-        collector.add_box(film, cells[columns.box_label], box, place, reader=reader)
+        collector.add_box(film, name, box_from_numbers(numbers, columns.box_form), place, reader=reader)
 
 
 def box_from_numbers(numbers: Sequence[float], form: str) -> Box:

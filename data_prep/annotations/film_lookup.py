@@ -67,7 +67,8 @@ class FilmNames:
             below: folder that must contain the film; empty means any.
 
         Returns:
-            No entry if the name is unknown, several if it is ambiguous; None for a file that is no film.
+            No entry if the name is unknown, several if it is ambiguous; None for a file that is no film. A name with
+            the ending of another kind of picture finds the only file of this stem.
         """
         parts = tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "/"))
         if not parts:
@@ -79,8 +80,10 @@ class FilmNames:
             candidates += self._by_path.get(path_end[start:], ())
         in_folder = [file for file in candidates if not below or below in file.path[:-1]]
         films = [file.film for file in in_folder if ending in ("", file.ending)]
-        if films or self._uids is None:
+        if films:
             return films
+        if self._uids is None:  # a picture that was converted
+            return [file.film for file in in_folder] if len(in_folder) == 1 else []
         by_uid: list[ListedFilm | None] = [
             self._uids[uid] for uid in dict.fromkeys((stem, parts[-1])) if uid in self._uids
         ]
@@ -97,6 +100,22 @@ class FilmNames:
             The name.
         """
         return next((name for name in names if len(self.find(name)) == 1), otherwise)
+
+    def name_below(self, folder: str, stem: str) -> str:
+        """Name the film with a stem in a folder: directly in it, else the only one in its subfolders.
+
+        Args:
+            folder: relative to the archive, with slashes.
+            stem: name of the film without ending.
+
+        Returns:
+            Path without ending that :meth:`find` takes; in ``folder`` itself if no film or several have the stem.
+        """
+        direct = f"{folder}/{stem}"
+        if self.find(direct):
+            return direct
+        below = [film.below for film in self.find(stem) if film is not None and film.below.startswith(f"{folder}/")]
+        return below[0] if len(below) == 1 else direct
 
     def _files_by_end(self, length: int) -> dict["_PathParts", list["_ArchiveFile"]]:
         """Last ``length`` parts of a path → files; built at the first use."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from data_prep.annotations.csv_table import csv_table, read_csv_rows
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.label_entries import (
-    AnnotatedObject,
     BoxEntry,
     LabelEntry,
     Origin,
@@ -26,12 +25,9 @@ from data_prep.annotations.problem_texts import PROBLEM_TEXTS
 from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.annotations.settings import DrawingSettings
 from data_prep.annotations.split_names import parse_split, split_of_path
-from data_prep.annotations.upright_boxes import Frame, clip_box, find_frame, is_empty_box, to_upright_box
+from data_prep.annotations.upright_boxes import Frame, box_on_film
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_schema import ADJUDICATED
-
-MAX_OVERHANG = 1.5
-"""Pixels by which a box may extend beyond its film without being listed."""
 
 
 class LabelCollector:
@@ -48,6 +44,8 @@ class LabelCollector:
         labels: entries that tables state.
         implied: entries that annotation files imply; used where no table states the label.
         boxes, splits: further entries.
+        boxless: findings whose boxes cannot be used.
+        unclear: (key, label) of what was not understood, label None for any: never absent by implication.
         facts: key of a film → fact → text.
         problems: rows that are not used, or only in part.
         films_named: key → film, for all films that a table or annotation file names.
@@ -71,6 +69,8 @@ class LabelCollector:
         self.labels: list[LabelEntry] = []
         self.implied: list[LabelEntry] = []
         self.boxes: list[BoxEntry] = []
+        self.boxless: list[LabelEntry] = []
+        self.unclear: set[tuple[str, str | None]] = set()
         self.splits: list[SplitEntry] = []
         self.facts: dict[str, dict[str, str]] = {}
         self.problems: list[RowProblem] = []
@@ -166,7 +166,7 @@ class LabelCollector:
             column: that names the film.
             needed: further columns that must be in the header.
             below: folder that must contain the films; empty means any.
-            once: whether a second row of a film is listed and skipped.
+            once: whether a second row of a film is listed; it is read too, so that contradictions are found.
 
         Yields:
             (film, column → cell, place).
@@ -174,15 +174,20 @@ class LabelCollector:
         Raises:
             ArchiveError: the table cannot be read, or a column is missing.
         """
-        find = self.find_film_once if once else self.find_film
+        films: set[str] = set()
         for line, cells in csv_table(table, (column, *needed)):
-            film = find(cells[column], Place(table, line), below=below)
-            if film is not None:
-                yield film, cells, Place(table, line)
+            film, place = self.find_film(cells[column], Place(table, line), below=below), Place(table, line)
+            if film is None:
+                continue
+            if once and self.key_of(film) in films:
+                self.add_problem("film_repeated", place)
+            films.add(self.key_of(film))
+            yield film, cells, place
 
     def add_facts(self, film: ListedFilm, **texts: str | None) -> None:
-        """Add facts of a film (patient, study, body_part, view, laterality, sex, age); empty texts are ignored."""
-        self.facts.setdefault(self.key_of(film), {}).update({name: text for name, text in texts.items() if text})
+        """Add facts of a film (patient, study, body_part, view, laterality, sex, age); the first text of each stays."""
+        facts = self.facts.setdefault(self.key_of(film), {})
+        facts |= {name: text for name, text in texts.items() if text and name not in facts}
 
     def add_split(self, film: ListedFilm, name: str, place: Place) -> None:
         """Add the split of a film.
@@ -312,7 +317,7 @@ class LabelCollector:
         frame: Frame | None = None,
         reader: str = "",
     ) -> None:
-        """Add a box, clipped to the film; it is listed if it extends more than MAX_OVERHANG beyond the film.
+        """Add a box, clipped to the film; where it cannot be used it is listed, and only its finding is present.
 
         Args:
             film: that is annotated.
@@ -326,56 +331,32 @@ class LabelCollector:
         label = self.label_of(raw, place)
         if label is None:
             return
-        frame_used = find_frame(film, size, frame or self.settings.box_frame)
-        if frame_used is None:
-            self.add_problem("box_of_another_size", place)
+        placed, problem = box_on_film(box, film, size, frame or self.settings.box_frame)
+        if problem:
+            self.add_problem(problem, place)
+        if placed is None:
+            self._add_boxless(film, label, place, reader)
             return
-        upright = to_upright_box(box, film) if frame_used == "stored" else box
-        clipped = clip_box(upright, film.upright_size)
-        if clipped is None or not all(map(_is_finite, upright)):
-            self.add_problem("box_empty" if is_empty_box(box) else "box_outside", place)
-            return
-        if max(abs(edge - unclipped) for edge, unclipped in zip(clipped, upright, strict=True)) > MAX_OVERHANG:
-            self.add_problem("box_cut", place)
-        rounded, number = Box(*(round(edge, 3) for edge in clipped)), self.reader_number(reader)
-        self.boxes.append(BoxEntry(self.key_of(film), label, rounded, number, self._origin(film, place, reader)))
+        origin = self._origin(film, place, reader)
+        self.boxes.append(BoxEntry(self.key_of(film), label, placed, self.reader_number(reader), origin))
 
-    def add_objects(
-        self, film: ListedFilm, objects: Iterable[AnnotatedObject], *, size: tuple[int, int] | None = None
-    ) -> None:
-        """Add the boxes of an annotation file; boxes that cannot be read are listed.
+    def add_finding_without_box(self, film: ListedFilm, raw: str, place: Place, *, reader: str = "") -> None:
+        """Add a finding whose box cannot be read: it is present.
 
         Args:
-            film, size: as for :meth:`add_box`.
-            objects: with boxes in pixels.
+            film, raw, place, reader: as for :meth:`add_box`.
         """
-        for name, box, place, fault in objects:
-            if fault or box is None:
-                self.add_problem(fault or "box_not_a_number", place)
-            if box is not None:
-                self.add_box(film, name, box, place, size=size)
+        if (label := self.label_of(raw, place)) is not None:
+            self._add_boxless(film, label, place, reader)
 
-    def add_annotated_film(
-        self,
-        film: ListedFilm,
-        objects: Sequence[AnnotatedObject],
-        classes: Sequence[str],
-        place: Place,
-        *,
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        """Add the boxes of one film of an annotation file, and the findings that they imply.
+    def mark_unclear(self, film: ListedFilm, raw: str | None = None) -> None:
+        """Note that something about a film was not understood, so that nothing absent is implied.
 
         Args:
-            film: that is annotated.
-            objects: all objects of the film.
-            classes: of the annotation; with ``boxes_complete`` those without an object are absent.
-            place: of the film in the file.
-            size: (width, height) in pixels of the annotated picture; None where it is not stated.
+            film: of the row or file.
+            raw: name of the only label concerned; None for all.
         """
-        self.add_objects(film, objects, size=size)
-        present = list(dict.fromkeys(item.name for item in objects))
-        self.add_findings(film, present, classes if self.settings.boxes_complete else present, place, implied=True)
+        self.unclear.add((self.key_of(film), None if raw is None else self.settings.rename.get(raw, label_name(raw))))
 
     def add_problem(self, code: str, place: Place, text: str = "") -> None:
         """List a problem.
@@ -392,9 +373,10 @@ class LabelCollector:
         """Return the names of ``rename`` that have not occurred."""
         return sorted(self.settings.rename.keys() - self.renamed)
 
+    def _add_boxless(self, film: ListedFilm, label: str, place: Place, reader: str) -> None:
+        origin, number = self._origin(film, place, reader), self.reader_number(reader)
+        entry = LabelEntry(self.key_of(film), label, "present", None, "expert", 1.0, number, origin)
+        self.boxless.append(entry)
+
     def _origin(self, film: ListedFilm, place: Place, reader: str = "") -> Origin:
         return Origin(f"/{film.below}", place, reader or self.reader)
-
-
-def _is_finite(edge: float) -> bool:
-    return abs(edge) < float("inf")

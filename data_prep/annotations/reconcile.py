@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry
+from data_prep.annotations.none_labels import contradictions
 from data_prep.annotations.split_names import GivenSplit, strictest_split
 from data_prep.shard_format.label_policy import reconcile_values
 from data_prep.shard_format.label_schema import ADJUDICATED
@@ -32,21 +33,20 @@ def reconcile(collector: LabelCollector) -> Reconciled:
     stated = _merge_stated(collector)
     implied = _merge_implied(collector)
     boxes = _remove_repeated_boxes(collector)
-    for box in collector.boxes:
-        entries = _expert_entries(stated, box.key, box.label, box.reader)
+    for finding in [*map(_finding_of_box, collector.boxes), *collector.boxless]:
+        entries = _expert_entries(stated, finding.key, finding.label, finding.reader)
         for entry in entries:
             if entry.value == "absent":
-                other_place = entry.origin.place.relative_to(box.origin.place)
+                place = finding.origin.place
+                other_place = entry.origin.place.relative_to(place)
                 text = f"the box contradicts {other_place}, which states absent; correct one of them"
-                collector.add_problem("box_against_label", box.origin.place, text)
+                collector.add_problem("box_against_label", place, text)
                 if not collector.strict:
                     stated[_slot(entry)] = entry._replace(value=reconcile_values(entry.value, "present"))
-        if not entries:
-            label = LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
-            if (known := implied.get(_slot(label))) is None or known.value == "absent":
-                implied[_slot(label)] = label
+        if not entries and ((known := implied.get(_slot(finding))) is None or known.value == "absent"):
+            implied[_slot(finding)] = finding
     added = [entry for entry in implied.values() if not _expert_entries(stated, entry.key, entry.label, entry.reader)]
-    return Reconciled([*stated.values(), *added], boxes)
+    return Reconciled(_without_contradictions(collector, [*stated.values(), *added]), boxes)
 
 
 def reconcile_splits(collector: LabelCollector) -> dict[str, GivenSplit]:
@@ -61,6 +61,7 @@ def reconcile_splits(collector: LabelCollector) -> dict[str, GivenSplit]:
 
 def _merge_stated(collector: LabelCollector) -> _Slots:
     stated: _Slots = {}
+    numbers_in_doubt: set[_Slot] = set()
     for entry in collector.labels:
         first = stated.setdefault(_slot(entry), entry)
         if first is entry:
@@ -71,12 +72,35 @@ def _merge_stated(collector: LabelCollector) -> _Slots:
             collector.add_problem("label_repeated", entry.origin.place, text)
         else:
             stated[_slot(entry)] = _merge_entries(collector, first, entry)
-    return stated
+            if first.value is None and first.number != entry.number:
+                numbers_in_doubt.add(_slot(entry))
+    return {slot: entry for slot, entry in stated.items() if slot not in numbers_in_doubt}
+
+
+def _without_contradictions(collector: LabelCollector, entries: list[LabelEntry]) -> list[LabelEntry]:
+    """List findings against labels that say there is none; in tables of public sets both become uncertain."""
+    films: dict[tuple[str, int | None, str], dict[str, LabelEntry]] = {}
+    for entry in entries:
+        films.setdefault((entry.key, entry.reader, entry.source), {})[entry.label] = entry
+    unsure: set[_Slot] = set()
+    for labels in films.values():
+        for pair in contradictions({label: entry.value for label, entry in labels.items()}):
+            collector.add_problem("finding_against_none", labels[pair[0]].origin.place)
+            unsure.update(_slot(labels[label]) for label in pair)
+    if collector.strict:
+        return entries
+    return [entry._replace(value="uncertain") if _slot(entry) in unsure else entry for entry in entries]
+
+
+def _finding_of_box(box: BoxEntry) -> LabelEntry:
+    return LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
 
 
 def _merge_implied(collector: LabelCollector) -> _Slots:
     implied: _Slots = {}
     for entry in collector.implied:
+        if entry.value == "absent" and not collector.unclear.isdisjoint({(entry.key, None), (entry.key, entry.label)}):
+            continue
         first = implied.setdefault(_slot(entry), entry)
         implied[_slot(entry)] = _merge_entries(collector, first, entry)
     return implied

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from data_prep.settings import Settings
 
 LayoutName = Literal[
-    "nih_chestxray14", "mura", "grazpedwri_dx", "object_cxr", "vindr_cxr", "coco", "voc", "yolo", "table"
+    "nih_chestxray14", "mura", "grazpedwri_dx", "object_cxr", "vindr_cxr", "fracatlas", "coco", "voc", "yolo", "table"
 ]
 """Each is a file of ``data_prep.public_datasets`` or, for the last four, of ``data_prep.annotations``."""
 
@@ -62,6 +62,9 @@ class ColumnSettings(Settings):
     """Column with the names of all findings of a film, separated by ``|``."""
     vocabulary: list[str] = Field(default_factory=list)
     """All names that can occur in ``names``; those that a cell does not list are absent."""
+    none_name: str | None = None
+    """Cell of ``names`` of a film that has none of the findings, such as none; an empty text if that cell is empty. By
+    default an empty cell gives no labels."""
     boxes: Path | None = None
     """CSV table with one row per box."""
     box_label: str = "label"

@@ -1,13 +1,49 @@
 """Convert boxes to pixels of the upright film (EXIF orientation applied); x_max and y_max are exclusive."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.shard_format.boxes import Box
 
+MAX_OVERHANG = 1.5
+"""Pixels by which a box may extend beyond its film without being listed."""
+_MAX_FRACTION = 1.001
+"""Boxes whose edges are all below this are fractions of width and height, not pixels."""
+
 Frame = Literal["upright", "stored"]
 """Raster that box coordinates refer to: as displayed (EXIF orientation applied), or as stored in the file."""
+
+
+def box_on_film(box: Box, film: ListedFilm, size: tuple[int, int] | None, default: Frame) -> tuple[Box | None, str]:
+    """Place a box on the upright film, clipped and rounded to thousandths.
+
+    Args:
+        box: in pixels of the annotated picture.
+        film, size, default: as for :func:`find_frame`.
+
+    Returns:
+        (box, code of its problem): no box where it cannot be used; no code where it is within MAX_OVERHANG of the film.
+    """
+    frame = find_frame(film, size, default)
+    if frame is None:
+        return None, "box_of_another_size"
+    if not all(map(math.isfinite, box)):
+        return None, "box_empty" if is_empty_box(box) else "box_outside"
+    if is_in_fractions(box) and not is_empty_box(box):
+        return None, "box_in_fractions"
+    upright = to_upright_box(box, film) if frame == "stored" else box
+    clipped = clip_box(upright, film.upright_size)
+    if clipped is None:
+        return None, "box_empty" if is_empty_box(box) else "box_outside"
+    is_cut = max(abs(edge - unclipped) for edge, unclipped in zip(clipped, upright, strict=True)) > MAX_OVERHANG
+    return Box(*(round(edge, 3) for edge in clipped)), "box_cut" if is_cut else ""
+
+
+def is_in_fractions(box: Box) -> bool:
+    """Whether a box is not in pixels, but in parts of width and height: it lies in the first pixel of the film."""
+    return box.x_max <= _MAX_FRACTION and box.y_max <= _MAX_FRACTION and min(box.x_min, box.y_min) > -1
 
 
 def find_frame(film: ListedFilm, size: tuple[int, int] | None, default: Frame) -> Frame | None:

@@ -13,10 +13,13 @@ bounding box.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from data_prep.annotations.annotated_film import add_annotated_film
+from data_prep.annotations.file_search import files_below
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
@@ -31,6 +34,7 @@ _ANNOTATIONS_FOLDER = "Annotations"
 _MAX_BYTES = 2**24
 """Largest file of one film."""
 _IMAGE_FOLDERS = ("JPEGImages", "images")
+_MAX_FILES_TRIED = 64
 
 
 class Annotation(NamedTuple):
@@ -40,19 +44,20 @@ class Annotation(NamedTuple):
         filename: file name of the annotated picture; empty if the file does not state it.
         size: (width, height) of the picture in pixels; None if the file does not state it.
         objects: objects with a class.
-        unnamed_objects: number of objects without a class.
+        parts: parts of objects with a class; they say what is present, not what is absent.
+        unnamed_objects: number of objects and parts without a class.
     """
 
     filename: str
     size: tuple[int, int] | None
     objects: list[AnnotatedObject]
+    parts: list[AnnotatedObject]
     unnamed_objects: int
 
 
 def matches_folder(root: Path) -> bool:
-    """Whether the folder holds a data set in PASCAL VOC format: its first XML file is an annotation."""
-    first = next((path for pattern in ("*.xml", "*/*.xml", "*/Annotations/*.xml") for path in root.glob(pattern)), None)
-    return first is not None and read_annotation(first) is not None
+    """Whether the folder holds a data set in PASCAL VOC format: one of its first XML files is an annotation."""
+    return any(read_annotation(path) is not None for path in islice(files_below(root, ".xml"), _MAX_FILES_TRIED))
 
 
 def read(root: Path, collector: LabelCollector) -> None:
@@ -62,11 +67,11 @@ def read(root: Path, collector: LabelCollector) -> None:
         root: folder of the data set.
         collector: receives entries and problems.
     """
-    read_files(
-        collector.list_non_film_files(root, ".xml"),
-        collector,
-        lambda path, filename: collector.find_film(_film_name(root, path, filename, collector), Place(path)),
-    )
+
+    def film_of(path: Path, filename: str) -> ListedFilm | None:
+        return find_film_of_file(collector, _film_name(root, path, filename, collector), Place(path), filename)
+
+    read_files(collector.list_non_film_files(root, ".xml"), collector, film_of)
     collector.add_folder_splits(root)
     for table in collector.list_non_film_files(root, ".txt"):
         if table.parts[-3:-1] == _SPLIT_LISTS_FOLDERS and (split := split_of_path(f"{table.stem}/")) is not None:
@@ -95,7 +100,36 @@ def read_files(
         film = find_film(path, annotation.filename)
         if film is not None:
             report_unnamed_objects(path, annotation, collector)
-            collector.add_annotated_film(film, annotation.objects, vocabulary, Place(path), size=annotation.size)
+            add_annotated_film(
+                collector,
+                film,
+                [*annotation.objects, *annotation.parts],
+                vocabulary,
+                Place(path),
+                size=annotation.size,
+                understood=not annotation.unnamed_objects,
+            )
+
+
+def find_film_of_file(collector: LabelCollector, name: str, place: Place, filename: str) -> ListedFilm | None:
+    """Find the film of an annotation file.
+
+    Args:
+        collector: receives problems.
+        name: of the film, by the name of the file.
+        place: of the file.
+        filename: name of the picture inside the file.
+
+    Returns:
+        The film; None if there is none or several, or ``filename`` is another film, which is listed.
+    """
+    film = collector.find_film(name, place)
+    others = collector.names.find(filename) if film is not None else []
+    if film is not None and any(others) and film not in others:
+        collector.add_problem("filename_differs", place)
+        collector.mark_unclear(film)
+        return None
+    return film
 
 
 def report_unnamed_objects(path: Path, annotation: Annotation, collector: LabelCollector) -> None:
@@ -118,36 +152,38 @@ def read_annotation(path: Path) -> Annotation | None:
         return None
     if tree.tag != "annotation":
         return None
-    elements = tree.findall("object")
-    named_elements = (element for element in elements if _class_name(element))
-    objects = [_parse_object(element, Place(path, line, "object")) for line, element in enumerate(named_elements)]
+    objects, parts = (_parse_objects(tree, path, kind) for kind in ("object", "object//part"))
     width, height = (_parse_number(tree, f"size/{name}") for name in ("width", "height"))
     size = (round(width), round(height)) if width and height else None
-    return Annotation((tree.findtext("filename") or "").strip(), size, objects, len(elements) - len(objects))
+    unnamed = sum(not item.name for item in (*objects, *parts))
+    named, named_parts = ([item for item in items if item.name] for items in (objects, parts))
+    return Annotation((tree.findtext("filename") or "").strip(), size, named, named_parts, unnamed)
 
 
 def _film_name(root: Path, path: Path, filename: str, collector: LabelCollector) -> str:
     """Name by which the film of an annotation file is found.
 
-    For a file in Annotations/ it is the path in the picture folder, without suffix. Otherwise it is the first of these
+    For a file in Annotations/ it is the path in the picture folder, without suffix; where that folder has subfolders,
+    that of the only film below it with this stem. Otherwise it is the first of these
     that matches exactly one film: path of the file without suffix, its stem, ``filename``; the stem if none does.
     """
     annotation_name = path.relative_to(root).with_suffix("")
     for folder in _IMAGE_FOLDERS:
         image_folder = annotation_name.parent.parent / folder
         if annotation_name.parent.name == _ANNOTATIONS_FOLDER and (root / image_folder).is_dir():
-            return (image_folder / annotation_name.name).as_posix()
+            return collector.names.name_below(image_folder.as_posix(), annotation_name.name)
     return collector.names.first_unique(
         [annotation_name.as_posix(), annotation_name.name, filename], annotation_name.name
     )
 
 
-def _class_name(element: ElementTree.Element) -> str:
-    return (element.findtext("name") or "").strip()
+def _parse_objects(tree: ElementTree.Element, path: Path, element_path: str) -> list[AnnotatedObject]:
+    elements = enumerate(tree.findall(element_path))
+    return [_parse_object(element, Place(path, line, "object")) for line, element in elements]
 
 
 def _parse_object(element: ElementTree.Element, place: Place) -> AnnotatedObject:
-    name = _class_name(element)
+    name = (element.findtext("name") or "").strip()
     coordinates = [_parse_number(element, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     numbers = [coordinate for coordinate in coordinates if coordinate is not None]
     box = Box(*numbers) if len(numbers) == len(coordinates) else None

@@ -4,7 +4,7 @@ A YAML file with the names of the classes is read as the YOLO folder that contai
 its picture: a path, the end of a path, or the SOP Instance UID. The formats are in :mod:`data_prep.annotations`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from data_prep.annotations import coco, voc, yolo
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.row_problems import Place
-from data_prep.errors import LabelError
+from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import ArchiveFilms
 from data_prep.labels.row_counts import RowCount
 
@@ -96,7 +96,8 @@ def _read_yolo(path: Path, collector: LabelCollector) -> None:
         raise LabelError(f"{path}: {missing}; add one of them with the names of the classes")
     if (key_points_file := yolo.find_key_points_file(root)) is not None:
         raise LabelError(f"{key_points_file} describes key points, not boxes; give a folder of boxes")
-    classes = yolo.class_names(root)
+    lists = list(_files_with_ending(yolo.CLASSES_FILE)(path))
+    classes = _class_names(root, lists)
     if not all(name.strip() for name in classes.values()):
         collector.add_problem("class_without_name", Place(root))
     yolo.read_files(list(_text_files(path)), collector, lambda file, _: _find_film(path, file, collector), classes)
@@ -104,7 +105,14 @@ def _read_yolo(path: Path, collector: LabelCollector) -> None:
 
 def _folder_with_classes(path: Path) -> Path | None:
     """The folder with the names of the classes: ``path`` or its parent; None where neither has them."""
-    return next((folder for folder in (path, path.parent) if yolo.class_names(folder)), None)
+    return next((folder for folder in (path, path.parent) if _class_names(folder)), None)
+
+
+def _class_names(folder: Path, others: Sequence[Path] = ()) -> dict[int, str]:
+    try:
+        return yolo.class_names(folder, others)
+    except ArchiveError as error:
+        raise LabelError(str(error)) from None
 
 
 def _find_film(root: Path, file: Path, collector: LabelCollector, filename: str = "") -> ListedFilm | None:
@@ -114,7 +122,7 @@ def _find_film(root: Path, file: Path, collector: LabelCollector, filename: str 
     stem = file.name.removesuffix(file.suffix)
     names = (picture_name, name_in_folder, name_in_folder.rpartition("labels/")[2], stem, filename)
     before = len(collector.films_named)
-    film = collector.find_film(collector.names.first_unique(names, stem), Place(file))
+    film = voc.find_film_of_file(collector, collector.names.first_unique(names, stem), Place(file), filename)
     if film is not None and len(collector.films_named) == before:
         collector.add_problem("film_repeated", Place(file))
         return None

@@ -25,7 +25,7 @@ from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label, label_name
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
-from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_incomplete_polygon
+from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_in_fractions, is_incomplete_polygon
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.row_counts import RowCount, RowCounts
@@ -36,6 +36,7 @@ from data_prep.shard_format.label_tables import SOURCES, VALUES
 Task = Literal["labels", "boxes"]
 
 _OTHER_COLUMNS = ("frame", "source", "confidence")
+_LONG_COLUMNS = (*_OTHER_COLUMNS, "value", "number")
 _POLYGON = "polygon"
 
 
@@ -97,6 +98,7 @@ class CsvReader:
             parse, count = self._add_box, self._counts.boxes
         elif self._settings.columns.label in header:
             parse, count = self._add_long_row, self._counts.labels
+            self._list_ignored_columns(path, header)
         else:
             columns = self._wide_columns(path, header)
             parse, count = lambda row: self._add_wide_row(row, columns), self._counts.labels
@@ -189,6 +191,8 @@ class CsvReader:
         box = self._parse_box(row.cells)
         if is_empty_box(box):
             raise RowError("the box is empty; x_min must be less than x_max and y_min less than y_max")
+        if is_in_fractions(box):
+            raise RowError("the box is in fractions of width and height; give pixels of the original film")
         if row.size is not None and (
             box.x_min < 0 or box.y_min < 0 or box.x_max > row.size[0] or box.y_max > row.size[1]
         ):
@@ -246,6 +250,15 @@ class CsvReader:
         if missing := [name for name in required if name not in header]:
             hint = "; this is a table of labels, give it with --labels" if values else ""
             raise LabelError(f"{first}: the column {missing[0]} is missing; needed are {', '.join(required)}{hint}")
+
+    def _list_ignored_columns(self, path: Path, header: Sequence[str]) -> None:
+        """List the columns of a long table that are read as nothing: labels of a wide table get lost among them."""
+        columns = self._settings.columns
+        known = {self._film_column, UID_COLUMN, PATH_COLUMN, columns.reader, columns.label, *_LONG_COLUMNS}
+        for position, column in enumerate(header, 1):
+            if column not in known and self._settings.rename.get(column, "") is not None:
+                text = f"column {position} beside label and value is not read; give its labels rows of their own"
+                self._collector.add_problem("column_ignored", Place(path, 1), text)
 
     def _wide_columns(self, path: Path, header: Sequence[str]) -> list[tuple[int, str, str]]:
         """(position from 1, column, label) of the columns that are labels.

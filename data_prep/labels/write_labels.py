@@ -36,7 +36,10 @@ from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, is_from_private_report, read_boxes, read_labels
 
 PROBLEMS_FILE = "label_problems.csv"
-_LISTED_CODES = ("no_film", "not_in_shards", "class_empty", "column_empty")
+_LISTED_CODES = (
+    *("no_film", "not_in_shards", "class_empty", "column_empty", "column_ignored", "box_of_crowd"),
+    "finding_against_none",
+)
 """Codes of problems that are no errors: films that are not in the shards, classes and columns without entries."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.annotations.column_table import CELL_VALUES
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry
@@ -307,6 +308,8 @@ def _screen_facts(texts: dict[str, str], collector: LabelCollector, place: Place
     for name, screen_code in (("laterality", safe_header_values.laterality), ("sex", safe_header_values.sex)):
         if name in texts:
             facts[name] = screen_code(texts[name])
+            if facts[name] is None and CELL_VALUES.get(texts[name].lower(), "") is not None:
+                collector.add_problem(f"{name}_unknown", place)
     if "age" in texts:
         facts["age_years"] = _parse_age(texts["age"])
         if facts["age_years"] is None:

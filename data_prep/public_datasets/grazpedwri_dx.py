@@ -12,6 +12,7 @@ and a film with metal but no foreign body has no label foreign_object. The data 
 from pathlib import Path
 
 from data_prep.annotations import voc, yolo
+from data_prep.annotations.annotated_film import add_objects
 from data_prep.annotations.csv_table import read_csv_header
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
@@ -33,6 +34,7 @@ _CLASSES = (
     *("softtissue", "text"),
 )
 """Classes by their numbers in yolov5, used if meta.yaml is missing."""
+_KNOWN_CLASSES = frozenset((*_CLASSES, "axis"))
 _BOXES_ONLY = ("boneanomaly", "bonelesion", "periostealreaction", "pronatorsign", "softtissue", "text")
 """Classes without a column in the table; text is the side marker."""
 _FOREIGN_BODY, _METAL = "foreignbody", "metal"
@@ -56,7 +58,7 @@ def read(root: Path, collector: LabelCollector) -> None:
     """
     films: dict[str, tuple[ListedFilm, bool]] = {}
     for film, cells, place in collector.read_film_rows(root / _TABLE, "filestem", _REQUIRED_COLUMNS):
-        films[cells["filestem"]] = film, cells[_METAL] == "1"
+        films[cells["filestem"]] = film, cells[_METAL] not in ("", "0")
         collector.add_facts(
             film,
             patient=cells["patient_id"],
@@ -76,7 +78,7 @@ def read(root: Path, collector: LabelCollector) -> None:
 
 
 def _read_boxes(folder: Path, films: dict[str, tuple[ListedFilm, bool]], collector: LabelCollector) -> None:
-    """Read the boxes of ``films``: name without ending → (film, whether the table states metal)."""
+    """Read the boxes of ``films``: name without ending → (film, whether the table may state metal)."""
     paths = sorted((folder / "pascalvoc").glob("*.xml")) or sorted((folder / "yolov5" / "labels").glob("*.txt"))
     if not paths:
         collector.add_problem("boxes_missing", Place(folder))
@@ -89,16 +91,20 @@ def _read_boxes(folder: Path, films: dict[str, tuple[ListedFilm, bool]], collect
         read_stems.add(path.stem)
         film, metal = films[path.stem]
         if path.suffix == ".txt":
-            objects, size = yolo.read_objects(path, film, collector, classes), None
+            found, size = yolo.read_objects(path, film, collector, classes), None
+            objects, understood = found if found is not None else (None, False)
         elif (annotation := voc.read_annotation(path)) is not None:
             voc.report_unnamed_objects(path, annotation, collector)
-            objects, size = annotation.objects, annotation.size
+            objects, size = [*annotation.objects, *annotation.parts], annotation.size
+            understood = not annotation.unnamed_objects
         else:
-            objects, size = None, None
+            objects, size, understood = None, None, False
             collector.add_problem("annotation_unreadable", Place(path))
+        if not understood or any(item.name not in _KNOWN_CLASSES for item in objects or ()):
+            collector.mark_unclear(film)
         if objects is not None:
-            collector.add_objects(
-                film, [item._replace(name=_LABELS.get(item.name, item.name)) for item in objects], size=size
+            add_objects(
+                collector, film, [item._replace(name=_LABELS.get(item.name, item.name)) for item in objects], size=size
             )
             _add_findings(film, objects, metal, collector, Place(path))
     for stem in sorted(films.keys() - read_stems) if paths else ():
@@ -109,6 +115,8 @@ def _add_findings(
     film: ListedFilm, objects: list[AnnotatedObject], metal: bool, collector: LabelCollector, place: Place
 ) -> None:
     classes = {item.name for item in objects}
-    collector.add_findings(film, classes, _BOXES_ONLY, place)
+    vocabulary = list(_BOXES_ONLY)
     if _FOREIGN_BODY in classes or not (metal or _METAL in classes):
-        collector.add_label(film, _LABELS[_FOREIGN_BODY], "present" if _FOREIGN_BODY in classes else "absent", place)
+        vocabulary.append(_LABELS[_FOREIGN_BODY])
+    present = {_LABELS.get(name, name) for name in classes}
+    collector.add_findings(film, present, vocabulary, place, implied=True)

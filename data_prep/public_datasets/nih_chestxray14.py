@@ -89,19 +89,20 @@ def _read_films(table: Path, collector: LabelCollector) -> None:
 def _read_boxes(table: Path, collector: LabelCollector) -> None:
     for line, cells in list(read_csv_rows(table))[1:]:
         place = Place(table, line)
-        try:
-            name, finding, (x, y, width, height) = cells[0], cells[1], map(float, cells[2:6])
-        except (ValueError, IndexError):
-            collector.add_problem("box_not_a_number", place)
+        if len(cells) < 2 or (film := collector.find_film(cells[0], place)) is None:
             continue
-        film = collector.find_film(name, place)
-        if film is None:
-            continue
-        if _BOX_FINDING_NAMES.get(finding, finding) not in FINDINGS:
+        finding = _BOX_FINDING_NAMES.get(cells[1], cells[1])
+        if finding not in FINDINGS:
             collector.add_problem("label_unknown", place)
             continue
+        try:
+            x, y, width, height = map(float, cells[2:6])
+        except ValueError:
+            collector.add_problem("box_not_a_number", place)
+            collector.add_finding_without_box(film, finding, place)
+            continue
         box = Box(x, y, x + width, y + height)
-        collector.add_box(film, _BOX_FINDING_NAMES.get(finding, finding), box, place, size=(_IMAGE_SIDE, _IMAGE_SIDE))
+        collector.add_box(film, finding, box, place, size=(_IMAGE_SIDE, _IMAGE_SIDE))
 
 
 def _read_experts(table: Path, collector: LabelCollector) -> None:

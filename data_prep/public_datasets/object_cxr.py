@@ -33,26 +33,27 @@ def read(root: Path, collector: LabelCollector) -> None:
         collector: receives entries and problems.
 
     Raises:
-        ArchiveError: train.csv is missing, or a table lacks a column.
+        ArchiveError: no table is there, or a table lacks a column.
     """
-    for name, split in _SPLITS.items():
+    present = [name for name in _SPLITS if (root / f"{name}.csv").exists()]
+    for name in present or ["train"]:
         table = root / f"{name}.csv"
         column = _image_column(table)
         if column is None:
-            if table.exists() or name == "train":
-                list(csv_table(table, ("image_name", "annotation")))  # raises ArchiveError
+            list(csv_table(table, ("image_name", "annotation")))  # raises ArchiveError
             continue
         below = name if (root / name).is_dir() else ""
         for film, cells, place in collector.read_film_rows(table, column, below=below):
             collector.add_facts(film, body_part="CHEST")
-            collector.add_split(film, split, place)
+            collector.add_split(film, _SPLITS[name], place)
             shapes = [shape for shape in cells["annotation"].split(";") if shape.strip()]
             boxes = [box for box in map(_parse_shape, shapes) if box is not None]
             for _ in range(len(shapes) - len(boxes)):
                 collector.add_problem("shape_unknown", place)
             for box in boxes:
                 collector.add_box(film, LABEL, box, place)
-            collector.add_label(film, LABEL, "present" if shapes else "absent", place)
+            if not shapes or any(shape.split()[0] in (_RECTANGLE, _ELLIPSE, _POLYGON) for shape in shapes):
+                collector.add_label(film, LABEL, "present" if shapes else "absent", place)
 
 
 def _image_column(table: Path) -> str | None:

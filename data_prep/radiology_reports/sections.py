@@ -110,6 +110,18 @@ _SHORTENED = re.compile(r"(?:[^\W\d_]*[bcdfgkpstz][lrv]|[^\W\d_]*[lrn]h|[^\W\d_a
 """A word that no vowel ends is an abbreviation: "displ.", "oberh.", "prox."."""
 
 
+_ONE_LETTER = re.compile(r"(?:^|[\s(/.])([a-zäöüß])\.$")
+_AFTER_NUMBER = re.compile(r"\d\s*[a-zäöüß]\.$|(?:\b(?:Typ|Type|type|Grad|Stadium|Weber|Pauwels|Teil|part)\s+[a-z]\.$)")
+"""A letter that is a unit or a class: "5 m.", "Typ b."."""
+_POINTERS = re.compile(r"\b(?:s\.\s?[ou]|o\.\s?ä|i\.\s?o)\.$")
+"""Abbreviations at which a sentence may end: "s. o.", "o. ä."."""
+
+
+def _is_one_letter(before: str) -> bool:
+    """Whether a full stop is behind a word shortened to one small letter: "Kein Anhalt f. Fx.", "Z. n. Fraktur"."""
+    return bool(_ONE_LETTER.search(before) and not _AFTER_NUMBER.search(before) and not _POINTERS.search(before))
+
+
 @cache
 def _non_final_stop() -> re.Pattern[str]:
     """Matches up to a full stop inside a sentence: after an abbreviation, an ordinal, or the number of an item."""
@@ -171,7 +183,7 @@ def _is_inside_sentence(text: str, line: int, mark: re.Match[str], stop: int) ->
     if mark[0] != ".":
         return False
     before = text[max(line, end - _LOOK_BACK) : end]
-    if _non_final_stop().search(before):
+    if _non_final_stop().search(before) or _is_one_letter(before):
         return True
     after = text[end : min(end + _LOOK_BACK, stop)].lstrip(" \t")
     if not after[:1].islower():
@@ -186,7 +198,11 @@ def _is_break(text: str, line: int, end: int, stop: int, width: int) -> bool:
     newline = text.find("\n", end + 1, stop)
     next_line = text[end + 1 : stop if newline < 0 else newline]
     line_text = text[line:end].rstrip()
-    if not next_line.strip() or not line_text or _NEW_ITEM.match(next_line) or line_text[-1] in ".?!:;":
+    if not next_line.strip() or not line_text or _NEW_ITEM.match(next_line):
+        return True
+    if _is_one_letter(line_text[-_LOOK_BACK:]):
+        return False
+    if line_text[-1] in ".?!:;":
         return True
     if width < _MIN_LINE_WIDTH:
         return not _goes_on(line_text[-_LOOK_BACK:], next_line.lstrip())

@@ -18,6 +18,7 @@ COLUMNS: dict[str, Any] = {
     "numbers": {"Months": "bone_age"},
     "names": "Findings",
     "vocabulary": ["cyst", "old fracture"],
+    "none_name": "",
     "box_label": "What",
     "box": ["Left", "Top", "Width", "Height"],
     "box_form": "corner_and_size",
@@ -37,7 +38,7 @@ def archive(tmp_path: Path) -> Path:
             "a;7;female;12,5;ap;train;yes;144;cyst|old fracture",
             "b.png;7;female;13;ap;test;0;;",
             "sub/c.jpg;8;m;90;strange;holdout;perhaps;many;whale",
-            "sub/c.jpg;8;m;90;ap;train;1;1;",
+            "sub/c.jpg;8;m;90;ap;;1;1;",
             "missing.png;9;m;40;ap;train;1;1;",
         ],
     )
@@ -63,7 +64,8 @@ def test_facts_labels_and_boxes_are_read_from_columns(archive: Path, monkeypatch
     assert found.told("sub/c.jpg", "view", "sex") == (None, "M")
     assert found.value("a.png", "bone_age") == "144.0"
     assert [found.value("a.png", name) for name in ("fracture", "cyst", "old_fracture")] == ["present"] * 3
-    assert found.value("b.png", "cyst") == "absent"
+    assert found.value("b.png", "old_fracture") == "absent"
+    assert found.value("b.png", "cyst") == "uncertain"  # not in the table, but drawn with a box that cannot be read
     assert found.boxes["a.png", "fracture"] == [((1, 2, 11, 22), "Dr A"), ((1, 2, 11, 22), "Dr B")]
     assert found.value("b.png", "fracture") == "uncertain"  # drawn against the table
     assert found.splits == {"7": "test"}
@@ -75,7 +77,7 @@ def test_facts_labels_and_boxes_are_read_from_columns(archive: Path, monkeypatch
         "film_repeated": 1,
         "row_without_file": 1,
         "box_not_a_number": 1,
-        "box_against_label": 1,
+        "box_against_label": 2,
         "no_film": 1,
     }
 
@@ -169,3 +171,87 @@ def test_a_first_line_that_may_be_no_header_is_not_quoted(archive: Path, monkeyp
     write(archive / "films.csv", ["file,Months", "a,1"])
     with pytest.raises(ArchiveError, match="no column 'File'; is it 'file'"):
         Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv", "file": "File"})
+
+
+def said(found: Scanned) -> dict[tuple[str, str], str]:
+    return {key: value for key, (value, *_) in found.labels.items()}
+
+
+def test_a_box_that_cannot_be_read_is_no_negative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        save(tmp_path / "set" / f"f{number}.png")
+    rows = ["f0,coin,1,2,9,9", 'f1,coin,"1,5",1,9,9', "f2,coin,,,,", "f3,,1,1,9,9", "f4,coin,300,300,400,400"]
+    rows += ["f5,coin,60,60,10,10", "f6,bone,1,2,3,4"]
+    write(tmp_path / "set" / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", *rows])
+    columns = {"boxes": "boxes.csv", "absent_without_box": ["coin"]}
+    found = Scanned(tmp_path / "set", monkeypatch, layout="table", columns=columns)
+    assert said(found) == {(f"f{number}.png", "coin"): "present" for number in (0, 1, 2, 4, 5)} | {
+        ("f6.png", "coin"): "absent",
+        ("f6.png", "bone"): "present",
+    }
+    assert list(found.boxes) == [("f0.png", "coin"), ("f6.png", "bone")]
+
+
+def test_a_cell_that_is_not_understood_is_no_negative_for_lack_of_a_box(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(archive / "films.csv", ["path,coin", "a.png,?", "b.png,"])
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "sub/c.jpg,coin,1,2,9,9"])
+    columns = {"films": "films.csv", "labels": {"coin": "coin"}, "boxes": "boxes.csv", "absent_without_box": ["coin"]}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert said(found) == {("sub/c.jpg", "coin"): "present", ("b.png", "coin"): "absent"}
+
+
+@pytest.mark.parametrize("second", ["1", "-1"])
+def test_a_film_twice_saying_another_thing_is_uncertain(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    write(archive / "films.csv", ["path,fx,months", "a.png,0,12", f"a.png,{second},13", "b.png,0,5", "b.png,0,5"])
+    columns = {"films": "films.csv", "labels": {"fx": "fracture"}, "numbers": {"months": "bone_age"}}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert said(found) == {
+        ("a.png", "fracture"): "uncertain",
+        ("b.png", "fracture"): "absent",
+        ("b.png", "bone_age"): "5.0",
+    }
+    assert found.problems == {"film_repeated": 2, "label_conflict": 2}
+
+
+@pytest.mark.parametrize(("none_name", "absent"), [(None, []), ("", ["b.png"]), ("Keine", ["sub/c.jpg"])])
+def test_an_empty_cell_of_findings_says_nothing_unless_it_is_the_word_for_none(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, none_name: str | None, absent: list[str]
+) -> None:
+    write(archive / "films.csv", ["path,found", "a.png,cyst", "b.png,", "sub/c.jpg,Keine"])
+    columns = {"films": "films.csv", "names": "found", "vocabulary": ["cyst"], "none_name": none_name}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert said(found) == {("a.png", "cyst"): "present"} | {(name, "cyst"): "absent" for name in absent}
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells", "expected"),
+    [
+        (("no_finding", "fracture_left"), "1,1", "uncertain"),
+        (("normal", "cyst"), "1,1", "uncertain"),
+        (("no_fracture", "rib_fracture"), "1,1", "uncertain"),
+        (("no_fracture", "fracture"), "0,0", "uncertain"),
+        (("normal", "metal"), "1,1", "present"),
+        (("no_fracture", "old_fracture"), "1,1", "present"),
+        (("no_fracture", "cyst"), "1,1", "present"),
+    ],
+)
+def test_a_finding_against_a_label_for_none_is_uncertain_and_listed(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, labels: tuple[str, str], cells: str, expected: str
+) -> None:
+    write(archive / "films.csv", ["path,first,second", f"a.png,{cells}"])
+    columns = {"films": "films.csv", "labels": dict(zip(("first", "second"), labels, strict=True))}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert said(found) == {("a.png", label): expected for label in labels}
+    assert found.problems["finding_against_none"] == (expected == "uncertain")
+
+
+def test_a_sex_or_side_that_is_not_understood_is_listed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "films.csv", ["path,male,side", "a.png,True,left", "b.png,2,1", "sub/c.jpg,n/a,"])
+    columns = {"films": "films.csv", "facts": {"sex": "male", "laterality": "side"}}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert found.told("a.png", "sex", "laterality") == (None, "L")
+    assert found.problems == {"sex_unknown": 2, "laterality_unknown": 1}

@@ -56,6 +56,7 @@ CSV = f"sop_instance_uid,label,x_min,y_min,x_max,y_max,polygon\n1.2.826.111,frac
         ("9.9,fracture,1,2,3,4,", "no film of the scan has this name"),
         ("1.2.826.111,fracture,0,0,200,300,", "the box repeats that of line 2"),
         ("1.2.826.111,,1,2,3,4,", "a label is 1 to 64"),
+        ("1.2.826.111,fracture,0.1,0.1,0.4,0.4,", "the box is in fractions"),
     ],
 )
 def test_boxes_in_csv(folders: Folders, row: str, message: str) -> None:
@@ -156,6 +157,7 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco({"bbox": [180, 20, 30, 40]}), r"annotations\[1\]: the box extends beyond the film"),
         (coco({"bbox": [300, 20, 30, 40]}), r"annotations\[1\]: the box lies outside the film"),
         (coco({"bbox": [10, 20, 0, 40]}), r"annotations\[1\]: the box is empty"),
+        (coco({"bbox": [0.1, 0.1, 0.3, 0.3]}), r"annotations\[1\]: the box is in fractions"),
         (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are not a valid box"),
         (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image with this id"),
         (coco(images=[{"id": 1, "file_name": "9.9.png"}]), r"images\[0\]: no film of the scan has this name"),
@@ -220,6 +222,7 @@ def voc_object(name: str, edges: tuple[float, ...] = (), polygon: tuple[float, .
         ({ONE: voc(voc_object("coin", (1, 2, 1, 4)))}, r"111\.xml object\[1\]: the box is empty"),
         ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are not a valid box"),
         ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: the object has no box and no outline"),
+        ({ONE: voc(voc_object("coin", (0.1, 0.1, 0.4, 0.4)))}, r"111\.xml object\[1\]: the box is in fractions"),
         ({"9.9": voc()}, r"9\.9\.xml: no film of the scan has this name"),
         ({"IM0001": voc()}, r"IM0001\.xml: the name matches several films"),
         (
@@ -264,6 +267,46 @@ def test_yolo(folders: Folders, yaml: str, name: str, line: str, message: str) -
     folders.write("yolo/data.yaml", yaml)
     folders.write(f"yolo/labels/{name.removesuffix('.png')}.txt", f"1 0.5 0.5 0.2 0.2\n{line}\n")
     assert_rejected(folders, LabelFiles(boxes=[folders.here / "yolo"]), message)
+
+
+def test_yolo_files_that_name_the_classes_differently_are_rejected(folders: Folders) -> None:
+    folders.write("yolo/data.yaml", YAML)
+    folders.write("yolo/labels/classes.txt", "coin\nfracture\n")
+    folders.write("yolo/labels/1.2.826.111.txt", "0 0.5 0.5 0.2 0.2\n")
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "yolo"]), "give class 0 different names")
+
+
+def test_what_was_not_used_of_annotation_files_is_listed(folders: Folders) -> None:
+    folders.write("yolo/data.yaml", YAML)
+    folders.write("yolo/labels/1.2.826.111.txt", "0 0.5 0.5 0.2 0.2\n")
+    folders.label(LabelFiles(boxes=[folders.here / "yolo"]))
+    assert [row[:3] for row in folders.labels()] == [("aaaa", "fracture", "present")]  # no line uses coin
+    crowd = coco({"image_id": 2, "bbox": [1, 2, 30, 40], "iscrowd": 1})
+    summary = folders.label(LabelFiles(boxes=folders.write("c.json", json.dumps(crowd))))
+    assert [row[0] for row in folders.boxes()] == ["aaaa"] and len(folders.labels()) == 2
+    assert summary.problems is not None and "several objects (iscrowd)" in summary.problems.read_text(encoding="utf-8")
+
+
+def test_a_file_that_names_another_film_inside_is_rejected(folders: Folders) -> None:
+    name = f"<filename>{OTHER}</filename>"
+    folders.write("voc/1.2.826.111.xml", voc().replace("<annotation>", f"<annotation>{name}"))
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "voc"]), "names another film inside than its own name")
+
+
+@pytest.mark.parametrize("columns", ["no_finding,fracture", "normal,coin_left", "fracture,no_fracture"])
+def test_a_finding_against_a_label_for_none_is_listed(folders: Folders, columns: str) -> None:
+    summary = folders.label(LabelFiles(folders.write("w.csv", f"sop_instance_uid,{columns}\n1.2.826.111,1,1\n")))
+    assert summary.problems is not None
+    assert "so is a label that says there is none" in summary.problems.read_text(encoding="utf-8")
+    folders.label(LabelFiles(folders.write("w.csv", f"sop_instance_uid,{columns}\n1.2.826.111,1,0\n")))
+    assert not (folders.private / PROBLEMS_FILE).exists()
+
+
+def test_columns_of_labels_in_a_long_table_are_listed(folders: Folders) -> None:
+    table = "sop_instance_uid,label,value,metal\n1.2.826.111,fracture,present,1\n"
+    summary = folders.label(LabelFiles(folders.write("l.csv", table)))
+    assert summary.problems is not None
+    assert "column 4 beside label and value is not read" in summary.problems.read_text(encoding="utf-8")
 
 
 def test_the_yaml_of_a_yolo_folder_is_read_as_the_folder(folders: Folders) -> None:

@@ -102,3 +102,26 @@ def test_a_missing_column_is_named(archive: Path, monkeypatch: pytest.MonkeyPatc
     write(archive / "dataset.csv", ["filestem,fracture_visible", f"{FIRST},1"])
     with pytest.raises(ArchiveError, match=r"dataset\.csv has no column 'patient_id'"):
         Scanned(archive, monkeypatch, layout="grazpedwri_dx")
+
+
+@pytest.mark.parametrize("line", ["9 0.5 0.5 0.1 0.1", "foreignbody 0.5 0.5 0.1 0.1"])
+def test_a_box_that_is_not_understood_is_no_negative(archive: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    labels = archive / "folder_structure" / "yolov5" / "labels"
+    write(labels / f"{FIRST}.txt", line)
+    write(labels / f"{SECOND}.txt", "2.0 0.5 0.5 0.5 0.5")
+    found = Scanned(archive, monkeypatch, layout="grazpedwri_dx")
+    names = {label for below, label in found.labels if below == FILMS[FIRST]}
+    assert names == {"fracture", "metal", "cast", "osteopenia", "diagnosis_uncertain"}  # by the table alone
+    assert found.value(FILMS[SECOND], "foreign_object") == "present" and found.problems == {"label_unknown": 1}
+
+
+@pytest.mark.parametrize("name", ["", "foreign body"])
+def test_an_object_without_a_known_class_is_no_negative(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    box = "<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
+    drawn = f"<annotation><object><name>{name}</name>{box}</object></annotation>"
+    write(archive / "folder_structure" / "pascalvoc" / f"{FIRST}.xml", drawn)
+    found = Scanned(archive, monkeypatch, layout="grazpedwri_dx")
+    assert (FILMS[FIRST], "boneanomaly") not in found.labels
+    assert found.labels.get((FILMS[FIRST], "foreign_object"), ("present",))[0] == "present"

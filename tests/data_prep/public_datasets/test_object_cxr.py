@@ -72,3 +72,17 @@ def test_a_table_without_its_columns_is_rejected(archive: Path, monkeypatch: pyt
     write(archive / "train.csv", ["file,annotation", "a,b"])
     with pytest.raises(ArchiveError, match=r"train\.csv has no column 'image_name'"):
         Scanned(archive, monkeypatch, layout="object_cxr")
+
+
+@pytest.mark.parametrize("cell", ["n/a", "7 1 1 2 2", "unknown;?"])
+def test_a_cell_that_is_no_shape_says_nothing(archive: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    write(archive / "train.csv", ["image_name,annotation", f"00003.jpg,{cell}", "00002.jpg,"])
+    found = Scanned(archive, monkeypatch, layout="object_cxr")
+    assert ("train/00003.jpg", "foreign_object") not in found.labels and found.problems["shape_unknown"] >= 1
+    assert found.value("train/00002.jpg", "foreign_object") == "absent"
+
+
+def test_the_tables_that_are_there_are_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "train.csv").unlink()
+    found = Scanned(archive, monkeypatch, layout="auto")
+    assert found.value("dev/00001.jpg", "foreign_object") == "present" and len(found.labels) == 1

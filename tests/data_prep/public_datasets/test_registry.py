@@ -151,6 +151,9 @@ def empty_set(root: Path, name: LayoutName) -> None:
         write(root / "train.csv", "image_name,annotation\n")
     elif name == "vindr_cxr":
         write(root / "train.csv", "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n")
+    elif name == "fracatlas":
+        write(root / "dataset.csv", "image_id,fractured\n")
+        write(root / "Annotations" / "PASCAL VOC" / "a.xml", "<annotation/>")
     elif name == "coco":
         write(root / "a.json", '{"images": [], "annotations": [], "categories": []}')
     elif name == "voc":

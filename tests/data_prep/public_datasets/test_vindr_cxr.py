@@ -134,3 +134,74 @@ def test_a_file_with_several_films_is_not_labelled_as_one(tmp_path: Path, monkey
     assert found.problems["no_film"] == 1 and set(found.boxes) == {("train/bbb.dicom", "nodule_mass")}
     _, summary = found.sharded()
     assert summary.boxes.used == 1
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    for number in range(4):
+        save(tmp_path / "set" / "train" / f"f{number}.png")
+    return tmp_path / "set"
+
+
+def said(found: Scanned, name: str) -> dict[str, str]:
+    return {label: value for (below, label), (value, *_) in found.labels.items() if below == f"train/{name}.png"}
+
+
+READ = "image_id,rad_id,Clavicle fracture,Rib fracture,Mass,No finding"
+
+
+def scan_labels(films: Path, monkeypatch: pytest.MonkeyPatch, labels: list[str], boxes: list[str]) -> Scanned:
+    write(films / "annotations" / "image_labels_train.csv", [READ, *labels])
+    write(films / "annotations" / "annotations_train.csv", [BOXES, *boxes])
+    return Scanned(films, monkeypatch, layout="vindr_cxr")
+
+
+def test_fracture_needs_all_its_kinds_to_be_absent(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ["f0,R1,0,0,0,1", "f1,R1,?,0,0,1", "f1,R2,,0,0,1", "f2,R1,?,1,0,0", "f3,R1,0,0,0,1", "f3,R2,0,?,0,1"]
+    found = scan_labels(films, monkeypatch, rows, [])
+    assert said(found, "f0")["fracture"] == "absent" and said(found, "f2")["fracture"] == "present"
+    assert "fracture" not in said(found, "f1") and "clavicle_fracture" not in said(found, "f1")
+    assert not {"fracture", "rib_fracture"} & said(found, "f3").keys()
+    assert said(found, "f3")["clavicle_fracture"] == "absent" and found.problems["label_unknown"] == 3
+
+
+def test_a_box_against_the_table_of_labels_is_uncertain(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = scan_labels(films, monkeypatch, ["f0,R1,0,0,0,1"], ["f0,R1,Rib fracture,5,6,20,30"])
+    assert said(found, "f0")["rib_fracture"] == said(found, "f0")["fracture"] == "uncertain"
+    assert said(found, "f0")["clavicle_fracture"] == "absent" and found.problems == {"box_against_label": 2}
+
+
+def test_a_reader_who_says_two_things_is_uncertain(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = scan_labels(films, monkeypatch, ["f0,R1,0,0,0,1", "f0,R1,0,1,0,0", "f1,R1,0,1,0,1"], [])
+    for name in ("f0", "f1"):
+        assert {said(found, name)[label] for label in ("rib_fracture", "fracture", "no_finding")} == {"uncertain"}
+        assert said(found, name)["mass"] == "absent"
+    assert found.problems == {"film_repeated": 1, "label_conflict": 2, "finding_against_none": 1}
+
+
+def test_a_box_without_a_class_is_no_negative(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(films / "train.csv", [BOXES, "f0,R1,Mass,5,6,20,30", "f1,R1,,5,6,20,30", "f2,R1,No finding,,,,"])
+    found = Scanned(films, monkeypatch, layout="vindr_cxr")
+    assert said(found, "f1") == {} and said(found, "f2") == {"mass": "absent"}
+    assert found.problems == {"label_unknown": 1}
+
+
+def test_votes_count_together_however_findings_are_spelt(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = ["f0,R1,Rib fracture,5,6,20,30", "f0,R2,rib  Fracture,5,6,20,30", "f1,R1,No Finding,,,,"]
+    write(films / "train.csv", [BOXES, *boxes, "f2,R1,No finding,,,,", "f3,R1,no_finding,,,,"])
+    found = Scanned(films, monkeypatch, layout="vindr_cxr", tables={"rename": {"rib  Fracture": "broken_rib"}})
+    assert said(found, "f0") == {"broken_rib": "present", "fracture": "present"}
+    for name in ("f1", "f2", "f3"):
+        assert said(found, name) == {"broken_rib": "absent"}
+    assert not found.problems
+
+
+@pytest.mark.parametrize("meta", ["f0,600,480", "f0,600.0,480.0"])
+def test_boxes_of_pictures_whose_size_is_not_known_are_not_used(
+    films: Path, monkeypatch: pytest.MonkeyPatch, meta: str
+) -> None:
+    write(films / "train.csv", [BOXES, "f0,R1,Mass,20,20,40,40", "f1,R1,Mass,20,20,40,40"])
+    write(films / "train_meta.csv", ["image_id,dim0,dim1", meta])
+    found = Scanned(films, monkeypatch, layout="vindr_cxr")
+    assert found.edges("train/f0.png", "mass") == [(2, 2, 4, 4)] and len(found.boxes) == 1
+    assert said(found, "f1") == {"mass": "present"} and found.problems == {"box_size_unknown": 1}

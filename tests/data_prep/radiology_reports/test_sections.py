@@ -59,3 +59,19 @@ def test_anatomy_alone_is_the_topic_of_the_following_sentences() -> None:
         "2. Normal.": "",
     }
     assert [sentence.topic for sentence in split_sentences("Rippenfraktur: nein.")] == [""]
+
+
+@pytest.mark.parametrize("letter", list("abdefhijklmnopqrstuvwxyzäöü"))
+def test_a_word_shortened_to_one_small_letter_ends_no_sentence(letter: str) -> None:
+    text = f"Kein Anhalt {letter}. Fx. Keine Luxation."
+    assert [quote for _, quote in read(text)] == [f"Kein Anhalt {letter}. Fx.", "Keine Luxation."]
+    assert [quote for _, quote in read(f"Kein Anhalt {letter}.\nFx.")] == [f"Kein Anhalt {letter}.\nFx."]
+    assert [quote for _, quote in read(f"Kein Hinweis ({letter}. Fx).")] == [f"Kein Hinweis ({letter}. Fx)."]
+
+
+@pytest.mark.parametrize(
+    "text", ["Spalt 5 m. Keine Fraktur.", "Fraktur Typ b. Kein Pneu.", "Sinterung 3b. Keine Fraktur.", "Keine Fx."]
+)
+def test_a_letter_that_is_a_unit_or_a_class_ends_a_sentence(text: str) -> None:
+    first, *rest = text.split(". ")
+    assert [quote for _, quote in read(text)] == ([f"{first}.", *rest] if rest else [text])

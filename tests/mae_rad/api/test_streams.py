@@ -111,7 +111,8 @@ def _batches(index: ShardIndex, public: Path, steps: StepRange, seed: int = 0, w
     views = {"film": ViewSpec(tokens=16, predicted=0.5, visible=0.25)}
     openers = shard_openers([public], split="train")
     loaded = streamed_batches(
-        index, openers, views, steps, global_batch=8, patch=16, seed=seed, workers=workers, scheduled_steps=steps.last_step
+        index, openers, views, steps, global_batch=8, patch=16, seed=seed, workers=workers,
+        scheduled_steps=steps.last_step,
     )  # fmt: skip
     return [batch for batch, _ in loaded]
 
