@@ -70,8 +70,9 @@ def _round(shards: PublicFolder, url: PublicFolder, steps: int, workers: int) ->
     for name, index, folder in (("disk stream", local, shards), ("stream", published, url)):
         openers = shard_openers([folder], split="train")
         streamed = streamed_batches(
-            index, openers, VIEWS, part, global_batch=BATCH, patch=PATCH, seed=SEED, workers=workers
-        )
+            index, openers, VIEWS, part, global_batch=BATCH, patch=PATCH, seed=SEED, workers=workers,
+            scheduled_steps=steps,
+        )  # fmt: skip
         yield name, _rate(streamed)
 
 
