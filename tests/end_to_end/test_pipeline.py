@@ -52,7 +52,7 @@ class Made(NamedTuple):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     root = tmp_path_factory.mktemp("pipeline")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAE_RAD_KEY", "0123456789abcdef" * 4)
+        patch.setenv("MAE_RAD_KEY", "7902699be42c8a8e46fbbb4501726517e86b22c56a189f7625a6da49081b2451")
         output = _run_all(root)
     yield Made(root, output)
 
