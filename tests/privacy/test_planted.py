@@ -55,9 +55,9 @@ VALUES: dict[str, Any] = {
 """One value per VR except SQ. Numbers of a few bytes are searched for as text only: pixels hold them by chance."""
 STRUCTURE = re.compile(
     "SOPClassUID|TransferSyntax|SpecificCharacterSet|Modality|ConversionType|BurnedIn|SecondaryCapture|NumberOfFrames"
-    "|ImageType|PresentationIntentType|^Overlay|TimezoneOffset|^Shutter|Shutter$|Spacing|VOILUT|ModalityLUT"
+    "|ImageType|PresentationIntentType|PatientSpeciesDescription|^Overlay|TimezoneOffset|^Shutter|Shutter$|Spacing|VOILUT|ModalityLUT"
 )
-"""Attributes that decide whether a file is a film and how it is displayed."""
+"""Attributes that decide whether a file is a film, of a human, and how it is displayed."""
 PLAIN = [
     *(text.encode(code) for text in (NAME, "Zwiebelmüller", WORD, UID, "14.07.1953", str(NUMBER), "195307.14")
       for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
@@ -107,6 +107,7 @@ def plant(film: Dataset) -> None:
     """Add private elements, nested sequences, overlays, curves and undefined groups."""
     for depth in range(4):
         film.update({element.tag: element for element in nest(depth)})
+    film.PatientSpeciesDescription = "Homo sapiens"  # breed and owner, which are planted too, say an animal
     film.OtherPatientIDsSequence = [nest(3)]
     for group in (0x6000, 0x6002):
         film.add_new((group, 0x0010), "US", film.Rows)

@@ -71,7 +71,7 @@ WRONG = [
     ("embed absent shards=public out=new.parquet", "absent is not an encoder folder"),
     ("embed run shards=public", "'out' is required"),
     ("embed run shards=absent out=new.parquet", "absent"),
-    ("embed file.txt shards=public out=new.parquet", r"file\.txt is not an encoder folder"),
+    ("embed file.txt shards=public out=new.parquet", r"file\.txt is a file, not an encoder folder"),
     ("embed run shards=public out=new.parquet pool=median", "pool.*median"),
     ("vector absent", "absent is not an encoder folder"),
     ("vector run median", "median"),
