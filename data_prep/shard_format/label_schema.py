@@ -17,7 +17,18 @@ LABELS_SCHEMA = pa.schema(
 )
 """One row per film, label, source and reader.
 
-===========  ================================================================================="""
+===========  ========================================================================================
+value        present, absent, uncertain or not_mentioned; null with a ``number``
+number       of a measured label, such as the bone age
+source       expert, report or metadata
+confidence   0 to 1
+start, stop  0 for a label from a private report, else null; in folders of earlier releases offsets
+             into the report
+reader       number of the reader from 1; ADJUDICATED for the entry that overrules readers; null where
+             readers are not distinguished. Tables of earlier releases lack this column:
+             :func:`read_labels` adds it
+===========  ========================================================================================
+"""
 
 ADJUDICATED = 0
 """``reader`` of a label or box that was decided after readers had differed."""
