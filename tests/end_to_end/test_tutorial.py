@@ -53,6 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PATH", f"{command.parent}:/usr/local/bin:/usr/bin:/bin")
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("OMP_NUM_THREADS", "1")
+        for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            patch.delenv(name, raising=False)  # of a training in this process
         done = subprocess.run(["bash", "-c", _script()], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         yield folder

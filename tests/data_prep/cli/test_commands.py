@@ -142,6 +142,8 @@ def test_an_unexpected_error_quotes_no_value_of_the_archive(
     def fail(*_: object) -> None:
         raise ValueError("MUSTER^MARIA")
 
+    import data_prep.verification.verify_published  # noqa: F401 - it would keep the function that fails
+
     monkeypatch.setattr("data_prep.shard_format.appended_folders.generation_folders", fail)
     assert main(["verify", str(tmp_path)]) == 1
     printed = capsys.readouterr().err
