@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from data_prep.archive.manifest import key_origin
 from data_prep.errors import Reason, SettingsError
-from data_prep.shard_format.dataset_card import read_dataset_card
+from data_prep.shard_format.dataset_card import read_dataset_card, removal_digest
 from data_prep.shard_format.index import file_pixels, read_one_index
 
 _MAX_CHANGED = 0.01
@@ -30,12 +30,14 @@ class EarlierFilms:
         dataset_sha256: ``dataset_sha256`` of the last generation.
         keys: how the keys were made.
         source: key of the setting ``source`` of their scans; empty where not recorded.
+        removed: digests of patients who have withdrawn their consent.
     """
 
     index: pa.Table
     dataset_sha256: str
     keys: int = 1
     source: str = ""
+    removed: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
@@ -49,8 +51,8 @@ class EarlierFilms:
         """
         columns = ["key", "frame", *_COMPARED_COLUMNS, "split", "source_rows", "source_columns", "pixel_sha256"]
         tables = [read_one_index(folder, columns) for folder in generations]
-        card = read_dataset_card(generations[-1])
-        return cls(pa.concat_tables(tables).combine_chunks(), card.dataset_sha256, card.keys, card.source)
+        card, removed = read_dataset_card(generations[-1]), frozenset(read_dataset_card(generations[0]).removed)
+        return cls(pa.concat_tables(tables).combine_chunks(), card.dataset_sha256, card.keys, card.source, removed)
 
     def check_patients(self, manifest: pa.Table, aliases: pa.ChunkedArray | None) -> None:
         """Refuse a scan under which a film that is there, or a patient, would have another key.
@@ -103,6 +105,7 @@ class EarlierFilms:
         ==================  ==============================================================================
         already_sharded     the film is in an earlier generation, and its header has not changed, or only
                             names another patient now
+        withdrawn           the patient was removed from the earlier generations
         identity_changed    the film is new, but its study or patient was sharded under another patient: the
                             patient could come into two splits
         ==================  ==============================================================================
@@ -113,6 +116,7 @@ class EarlierFilms:
         Returns:
             ``manifest`` with these reasons in its column ``reason``.
         """
+        manifest = self._reject_removed(manifest)
         is_film = pc.is_null(manifest["reason"])
         index_row = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
         is_known = pc.and_(is_film, pc.is_valid(index_row))
@@ -130,6 +134,14 @@ class EarlierFilms:
         of_moved = new.filter(_is_in(new["patient"], moved_to))["row"]
         is_contradicting = pc.or_(_is_in(manifest["row"], contradicting), _is_in(manifest["row"], of_moved))
         return _set_reason(manifest, is_contradicting, Reason.IDENTITY_CHANGED)
+
+    def _reject_removed(self, manifest: pa.Table) -> pa.Table:
+        if not self.removed:
+            return manifest
+        patients = [key for key in pc.unique(manifest["patient"]).to_pylist() if key is not None]
+        gone = pa.array([key for key in patients if removal_digest(key) in self.removed], pa.string())
+        is_gone = pc.and_(pc.is_null(manifest["reason"]), pc.is_in(manifest["patient"], gone))
+        return _set_reason(manifest, is_gone, Reason.WITHDRAWN)
 
     def _compared_columns(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
         """Pairs of comparable columns: of the manifest, and of the earlier index."""

@@ -1,5 +1,6 @@
 """Models of ``dataset.json``, the card of a public folder, and of the card of a shard."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class DatasetCard(ClosedModel):
     retries: list[list[tuple[int, str]]] = []
     """Only in folders of earlier releases, whose command ``retry`` added shards: per run the files that were tried
     again, and the reasons for which they had been rejected."""
+    removed: list[str] = []
+    """Digests (:func:`removal_digest`) of patients whose films were removed; only in the first generation."""
     after: str | None = None
     """``dataset_sha256`` of the generation before this one; None for the first."""
     deidentification: dict[str, str]
@@ -89,6 +92,15 @@ class DatasetCard(ClosedModel):
             lines.append(("same pixels", self.same_pixels, f"{self.same_pixels_across_splits} across splits"))
         table = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
         return f"{table}\ndataset {self.dataset_sha256}"
+
+
+def removal_digest(patient: str) -> str:
+    """Return what a folder keeps of a patient who was removed, so that ``append`` does not add the films again.
+
+    Args:
+        patient: key of the patient, which is in no byte of the folder any more.
+    """
+    return hashlib.sha256(f"removed {patient}".encode()).hexdigest()
 
 
 def read_dataset_card(public: PublicFolder) -> DatasetCard:

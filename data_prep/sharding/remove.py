@@ -27,7 +27,7 @@ from data_prep.deidentify.pseudonyms import canonical_number
 from data_prep.errors import SecretError, SettingsError
 from data_prep.runtime.atomic_write import atomic_folder, canonical_json, remove_temporary, synced_file
 from data_prep.shard_format.appended_folders import generation_folders
-from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
+from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card, removal_digest
 from data_prep.shard_format.folder_layout import SIDECAR_SUFFIX, film_suffix
 from data_prep.shard_format.index import count_across_splits, read_one_index
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
@@ -90,10 +90,9 @@ class Removal:
         lines.append("a published copy and the caches of those who read it still hold the films: delete them there")
         if self.has_overviews:
             lines.append("statistics of labels were deleted: write them again with mae-rad label")
-        if self.is_recorded:
-            lines.append("this private folder keeps them out of later shards; another one of the archive does not")
-        else:
-            lines.append("a later append of an archive that holds them adds them again, unless --private is given")
+        lines.append("append leaves these patients out from now on")
+        if not self.is_recorded:
+            lines.append("a new folder that is made of this archive holds them, unless --private is given")
         return "\n".join(lines)
 
 
@@ -215,6 +214,7 @@ def _write_generation(folder: Path, target: Path, keys: Collection[str], after: 
         "shards": sha256,
         "dataset_sha256": dataset_sha256(sha256),
         "after": after,
+        "removed": sorted({*card.removed, *map(removal_digest, keys)}) if after is None else card.removed,
         "files": card.files.model_dump() | {"written": count_written_files(index)},
         "films": {split: films.num_rows for split, films in by_split.items()},
         "patients": {split: pc.count_distinct(films["patient"]).as_py() for split, films in by_split.items()},

@@ -13,7 +13,7 @@ from typing import TypeVar
 import pyarrow.compute as pc
 
 from data_prep import settings
-from data_prep.errors import ShardFormatError
+from data_prep.errors import SettingsError, ShardFormatError
 from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.folder_identity import check_identity, read_unfinished
 from data_prep.planning.known_failures import KnownFailures
@@ -22,7 +22,7 @@ from data_prep.planning.settings import ShardSettings
 from data_prep.planning.splits import FORMER_UNNAMED
 from data_prep.runtime.worker_pool import process_count
 from data_prep.shard_format.appended_folders import GENERATIONS
-from data_prep.shard_format.dataset_card import DatasetCard
+from data_prep.shard_format.dataset_card import DatasetCard, read_dataset_card
 from data_prep.sharding.estimate import DryRun, estimate, free_bytes, planned_files
 from data_prep.sharding.public_folder import folder_writer, translate_write_errors
 from data_prep.sharding.run import Run
@@ -87,10 +87,22 @@ def shard_part(
         return Run(inputs, public, _known_failures(public, inputs, not_tried)).finish_part()
 
 
+def _has_removed_patients(public: Path) -> bool:
+    try:
+        return bool(read_dataset_card(public).removed)
+    except ShardFormatError:  # not there yet, or damaged and written again
+        return False
+
+
 def _read_inputs(
     private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None
 ) -> ShardInputs:
     """As :func:`read_inputs`; also logs how many patients the table of splits does not name."""
+    if earlier is None and _has_removed_patients(public):
+        raise SettingsError(
+            f"{public} is complete, and films of patients were removed from it: their shards cannot be written again."
+            " Take damaged shards from a copy, and new films with append"
+        )
     inputs = read_inputs(private, public, settings, earlier)
     if inputs.given and (unnamed := inputs.unnamed_patients()):
         result = "they train" if inputs.settings.splits.unnamed == "train" else "their splits are drawn"

@@ -60,6 +60,8 @@ def card_problems(data: bytes, card: DatasetCard, search: TextSearch) -> Iterato
         yield "keys or source hold another value than those of a scan"
     if card.after is not None and not hexadecimal(card.after, 64):
         yield "after is no hash"
+    if not all(hexadecimal(digest, 64) for digest in card.removed):
+        yield "removed holds a value that is no digest"
     if not set(card.reasons) <= _REASONS:
         yield "reasons holds unknown values"
     failures = [*card.quarantined, *(pair for retry in card.retries for pair in retry)]

@@ -143,10 +143,29 @@ def test_a_later_append_does_not_bring_the_patient_back(folder: Path, made: Path
     assert _key(folder) not in read_index(folder / "Q")["patient"].to_pylist()
 
 
+def test_another_private_folder_does_not_bring_the_patient_back(
+    folder: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAE_RAD_KEY", SECRET)
+    remove(folder / "Q", folder / "list.txt", folder / "P")
+    scan([made / "A"], folder / "other", ScanSettings(workers=1))
+    card = append(folder / "other", folder / "Q", settings())
+    assert card is None or card.files.written == 0
+    assert _key(folder) not in read_index(folder / "Q")["patient"].to_pylist()
+    with pytest.raises(SettingsError, match="films of patients were removed"):
+        shard(folder / "other", folder / "Q", settings())
+
+
+def test_lines_that_match_nothing_are_told(folder: Path) -> None:
+    (folder / "list.txt").write_text(f"{GONE}\n{'e' * 32}\n")
+    removal = remove(folder / "Q", folder / "list.txt", folder / "P")
+    assert removal.films == 5 and "CHECK: 1 lines of --patients have no film here: line 2" in str(removal)
+
+
 def test_keys_need_no_private_folder(folder: Path) -> None:
     (folder / "list.txt").write_text(_key(folder))
     removal = remove(folder / "Q", folder / "list.txt")
-    assert removal.films == 5 and "a later append" in str(removal)
+    assert removal.films == 5 and "a new folder" in str(removal)
 
 
 @pytest.mark.parametrize(
