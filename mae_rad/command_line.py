@@ -4,21 +4,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from data_prep.errors import DEBUG, UserError, unexpected
 from data_prep.runtime.logging_setup import set_up_logging
 from data_prep.runtime.process_limits import forbid_core_dump
+from data_prep.runtime.secret_environment import without_secret
 
 NEEDS_TRAINING = "needs the training extra: pip install 'mae_rad[train]'"
 
 
-def run(action: Callable[[], object]) -> int:
+def run(action: Callable[[], object], *, needs_secret: bool = False) -> int:
     """Run a command and return its exit code.
 
     SIGTERM and SIGUSR1 end it with 143 and 138, unless the action installs handlers of its own.
 
     Args:
         action: the command. An ``int`` that it returns is the exit code; any other value means 0.
+        needs_secret: whether the action makes pseudonyms; else it and its processes do not have the secret.
 
     Returns:
         The exit code of the action; 1 after an unexpected error, 2 after an error of the user, 130 after Ctrl-C.
@@ -28,7 +31,8 @@ def run(action: Callable[[], object]) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; open files are closed
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        code = action()
+        with nullcontext() if needs_secret else without_secret():
+            code = action()
     except UserError as error:
         rank, is_joined = os.environ.get("RANK", "0"), _has_joined_ranks()
         if rank == "0" or is_joined:  # before they join, all ranks raise the same error: reported once

@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from data_prep.cli.commands import is_override
 from data_prep.cli.exit_codes import BAD_INPUT, INTERRUPTED, UNEXPECTED_ERROR
 from data_prep.cli.parser import build_parser
-from data_prep.deidentify.pseudonyms import without_secret
 from data_prep.errors import DEBUG, UserError, unexpected
 from data_prep.runtime.logging_setup import set_up_logging
 from data_prep.runtime.process_limits import forbid_core_dump
+from data_prep.runtime.secret_environment import without_secret
 
 _WITH_SECRET = frozenset({"scan"})
 """Commands that read the secret for pseudonyms; the processes of the others do not have it in their environment."""

@@ -12,18 +12,14 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from data_prep.bounded_reading import read_bounded
 from data_prep.errors import SecretError
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.shard_format.frame_key import KEY_BYTES
-
-SECRET_VARIABLE = "MAE_RAD_KEY"
-"""Environment variable that holds the secret."""
 
 MIN_SECRET_BYTES = 16
 _MAX_SECRET_BYTES = 2**12
@@ -154,17 +150,6 @@ class Pseudonyms:
         # each part carries its length: ("ab", "c") and ("a", "bc") are different messages
         message = b"".join(struct.pack(">I", len(part)) + part for part in parts)
         return hmac.new(self.secret, message, hashlib.sha256).digest()
-
-
-@contextmanager
-def without_secret() -> Iterator[None]:
-    """Remove the secret from the environment, which the processes that are started meanwhile inherit."""
-    secret = os.environ.pop(SECRET_VARIABLE, None)
-    try:
-        yield
-    finally:
-        if secret is not None:
-            os.environ[SECRET_VARIABLE] = secret
 
 
 def canonical_number(patient_id: str) -> str:

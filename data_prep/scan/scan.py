@@ -27,7 +27,7 @@ from data_prep.archive.manifest import (
     write_manifest,
     write_private_text,
 )
-from data_prep.deidentify.pseudonyms import Pseudonyms, check_secret, read_secret, without_secret
+from data_prep.deidentify.pseudonyms import Pseudonyms, check_secret, read_secret
 from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.dataset_tables import (
@@ -40,6 +40,7 @@ from data_prep.public_datasets.dataset_tables import (
 )
 from data_prep.runtime.csv_text import csv_text
 from data_prep.runtime.folder_lock import locked
+from data_prep.runtime.secret_environment import without_secret
 from data_prep.scan.patient_identity import patients, twins
 from data_prep.scan.scan_summary import Changes, ScanSummary, summarise
 from data_prep.scan.settings import ScanSettings

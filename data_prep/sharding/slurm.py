@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.archive.manifest import read_manifest
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.errors import ArchiveError, FolderBusyError, SettingsError
 from data_prep.planning.folder_identity import check_not_nested
 from data_prep.planning.settings import ShardSettings, SubmitSettings
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.sharding.append import append, append_part
 from data_prep.sharding.shard import shard, shard_part
 

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.planning.settings import ShardSettings
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from tests.builders.dicom_builder import DX_FOR_PRESENTATION, DX_FOR_PROCESSING, write_film

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.archive.manifest import LINKAGE_FILE, MANIFEST_FILE
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.labels.write_labels import LabelSummary, write_labels
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.scan_summary import ScanSummary
 from data_prep.scan.settings import ScanSettings

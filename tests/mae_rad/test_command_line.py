@@ -1,5 +1,6 @@
 """A command reports an error of the user in one line, and of an unexpected error nothing identifying."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -67,3 +68,12 @@ sys.exit(run(action))
 def test_a_killed_loader_process_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(lambda: _fail(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))) == 1
     assert "a process that reads films was killed" in capsys.readouterr().err
+
+
+def test_a_command_that_makes_no_pseudonyms_does_not_have_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAE_RAD_KEY", "of this project")
+    seen: list[str | None] = []
+    assert run(lambda: seen.append(os.environ.get("MAE_RAD_KEY"))) == 0
+    assert run(lambda: seen.append(os.environ.get("MAE_RAD_KEY")), needs_secret=True) == 0
+    assert seen == [None, "of this project"]
+    assert os.environ["MAE_RAD_KEY"] == "of this project"

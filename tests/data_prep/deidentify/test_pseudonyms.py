@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS, Pseudonyms, check_secret, read_secret, without_secret
+from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS, Pseudonyms, check_secret, read_secret
 from data_prep.errors import SecretError
 from data_prep.planning.splits import draw_split
+from data_prep.runtime.secret_environment import without_secret
 from data_prep.shard_format.frame_key import frame_key
 
 KEYS = Pseudonyms(b"a secret of the tests")

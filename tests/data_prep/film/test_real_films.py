@@ -14,11 +14,11 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 
 from data_prep.archive.manifest import read_linkage, read_manifest
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.errors import Reason
 from data_prep.film.sample import decode_file, make_sample
 from data_prep.planning.plan import plan_shards
 from data_prep.planning.settings import ShardSettings
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.apply_display import apply_display

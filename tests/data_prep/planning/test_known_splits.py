@@ -10,8 +10,8 @@ import pytest
 
 from data_prep.archive.manifest import LINKAGE_FILE, MANIFEST_FILE, SPLITS_TABLE, dataset_name
 from data_prep.cli.main import main
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.planning.splits import draw_split
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.verification.audit import audit

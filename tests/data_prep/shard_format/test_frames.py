@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, encapsulate_extended
 
 from data_prep.archive.manifest import read_manifest
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.errors import FilmReject, LabelError, Reason
 from data_prep.film.decode import decode
 from data_prep.film.sample import pixel_sha256
 from data_prep.labels.write_labels import LabelFiles, write_labels
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.dataset_card import DatasetCard

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.dataset_card import DatasetCard

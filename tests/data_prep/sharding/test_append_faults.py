@@ -17,11 +17,11 @@ from data_prep.cli import main
 from data_prep.dataset_report.census import compute_census
 from data_prep.dataset_report.folder_state import read_folder
 from data_prep.dataset_report.report_page import write_report
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.errors import FolderBusyError, ShardFormatError
 from data_prep.labels.write_labels import LabelFiles, write_labels
 from data_prep.pages.border_sheets import write_border_sheets
 from data_prep.pages.preview_sheet import write_preview
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.appended_folders import generation_folders

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from data_prep.cli import main
-from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.errors import ArchiveError, FolderBusyError, Reason, SettingsError, ShardFormatError
 from data_prep.planning.plan_inputs import read_inputs
 from data_prep.planning.settings import ShardSettings, SubmitSettings
 from data_prep.runtime.folder_lock import locked
+from data_prep.runtime.secret_environment import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.appended_folders import generation_folders
