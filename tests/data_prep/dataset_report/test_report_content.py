@@ -295,7 +295,7 @@ def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: P
     changed(public, "clipped_high", [0.3] * 3 + [0.0] * (count - 3), pa.float32())
     changed(public, "polarity_suspect", [True, False] * (count // 2), pa.bool_())
     index = pq.read_table(public / "index.parquet")
-    patients, splits = index["patient"].to_pylist(), index["split"].to_pylist()
+    patients, splits = (index[name].to_pylist() for name in ("patient", "split"))
     hashes = [(number + 1) * 0x0123456789ABCDEF % 2**64 for number in range(count)]
     outline = index["photometric"].to_pylist()  # the edge of the ellipse is alike, unless one film is stored inverted
     pairs = ((a, b) for a in range(count) for b in range(count) if (splits[a], splits[b]) == ("test", "train"))
@@ -303,7 +303,8 @@ def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: P
     hashes[test] = hashes[train] ^ 0b101
     changed(public, near_duplicates.HASH, hashes, pa.uint64())
     content = collect_content(public, None)
-    assert (near := content.near_duplicate_pairs) is not None and near.counts[near_duplicates.ACROSS_SPLITS] == 1
+    near = content.near_duplicate_pairs
+    assert near is not None and near.counts[near_duplicates.ACROSS_SPLITS] == 1
     pair = near.pairs[0]
     assert set(pair.rows) == {test, train} and not pair.is_same_picture
     levels = {decision.title: decision.level for decision in list_decisions(content)}
