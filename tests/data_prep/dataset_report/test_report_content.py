@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -49,11 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def public(made: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "public"
-    copy.mkdir()
-    for path in (made / "public").iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    return copy
+    return shutil.copytree(made / "public", tmp_path / "public")
 
 
 def changed(public: Path, name: str, values: list[object], kind: pa.DataType) -> None:
