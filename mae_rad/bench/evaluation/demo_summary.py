@@ -165,7 +165,9 @@ def agreement(predictions: Path, truth: Path, label: str) -> Agreement:
         raise EvaluationError(
             f"{truth} is not the truth of the films in {predictions}. Give the folder of their archive"
         )
-    point = next(name for name in answers[0] if name.startswith(f"{label} "))
+    point = next((name for name in answers[0] if name.startswith(f"{label} ")), None)
+    if point is None:
+        raise EvaluationError(f"{predictions} has no operating point: val has too few films. Train on more patients")
     known = [row for row in answers if row["path"] in present]
     right = sum((row[point] == "above") == bool(len(present[row["path"]])) for row in known)
     positive = [path for path, boxes in present.items() if len(boxes)]
