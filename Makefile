@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT := demo_output
 SEED ?= 1
+VECTOR := mean+deviation of blocks 2 4 6
 DEMO ?= quick
 ifeq ($(DEMO),full)
 PATIENTS ?= 1600
@@ -44,10 +45,11 @@ demo: install
 	mae-rad label $(OUT)/private --labels $(OUT)/phantom/truth/labels.csv --labels $(OUT)/phantom/truth/measurements.csv \
 	  --boxes $(OUT)/phantom/truth/boxes.csv --out $(OUT)/shards
 	mae-rad preview $(OUT)/shards --boxes --out $(OUT)/preview.png
-	# 3. Two encoders that see no label, side by side.
-	mae-rad pretrain --config demo_mae data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/mae $(MAE) & mae=$$!; \
-	mae-rad pretrain --config demo_simclr data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/simclr $(SIMCLR); \
-	simclr=$$?; wait $$mae && exit $$simclr
+	# 3. Two encoders that see no label, side by side. The vector of a film is mean and deviation after three blocks.
+	mae-rad pretrain --config demo_mae data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/mae \
+	  'encoder.vector=$(VECTOR)' $(MAE) & mae=$$!; \
+	mae-rad pretrain --config demo_simclr data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/simclr \
+	  'encoder.vector=$(VECTOR)' $(SIMCLR); simclr=$$?; wait $$mae && exit $$simclr
 	# 4. What they learned, between floors and ceiling.
 	mae-rad bench measurement_vectors $(OUT)/shards --out $(OUT)/truth.parquet
 	mae-rad compare $(OUT)/runs/mae $(OUT)/runs/simclr --config demo shards=$(OUT)/shards out=$(OUT)/runs/comparison \

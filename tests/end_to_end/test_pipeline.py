@@ -25,7 +25,7 @@ SMALLER = {
     "PATIENTS": "24",
     "MAE": f"{TRAINING} encoder.dim=32 encoder.heads=2 objective.decoder_dim=32 runtime.picture_every=4",
     "SIMCLR": f"{TRAINING} encoder.dim=32 encoder.heads=2 objective.head_hidden=32",
-    "HEAD": f"{TRAINING} evaluation={{every: 2, repetitions: 100}}".replace(": ", ":"),
+    "HEAD": f"{TRAINING} evaluation.every=2 evaluation.repetitions=100",
     "COMPARE": "repetitions=100 min_patients=2 probes=[linear,knn,attentive] analyses=[geometry,shortcuts]"
     " 'tasks=[{column: body_part}, {label: foreign_object}, {label: growth_plates}]' shortcuts=[manufacturer]",
 }  # fmt: skip
@@ -90,10 +90,11 @@ def _demo_commands(root: Path) -> Iterator[list[str]]:
         ["make", "--dry-run", "demo", *variables], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     for line in recipe.replace("\\\n", " ").splitlines():
-        for command in re.split(r" & |; |\|\|", line):
-            words = shlex.split(command, comments=True)
-            if words[:1] == ["mae-rad"]:
-                yield words[1:]
+        if line.startswith("mae-rad "):
+            for command in re.split(r" & |; |\|\|", line):
+                words = shlex.split(command, comments=True)
+                if words[0] == "mae-rad":
+                    yield words[1:]
 
 
 class _Recorder:
