@@ -8,7 +8,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT := demo_output
 SEED ?= 1
-VECTOR := mean+deviation of blocks 2 4 6
 DEMO ?= quick
 ifeq ($(DEMO),full)
 PATIENTS ?= 1600
@@ -40,27 +39,27 @@ demo: install
 	mae-rad phantom $(OUT)/phantom --patients $(PATIENTS) --seed $(SEED) --level clear --scale 0.2
 	# 2. Shards: de-identified, lossless, split by patient; then labels and boxes.
 	mae-rad scan $(OUT)/phantom/archive --out $(OUT)/private key_file=$(OUT)/secret.key
-	mae-rad shard $(OUT)/private --out $(OUT)/shards films_per_shard=250 splits.val=0.1 splits.test=0.4 \
+	mae-rad shard $(OUT)/private --out $(OUT)/shards films_per_shard=250 splits.val=0.15 splits.test=0.4 \
 	  runtime.max_reject_fraction=0.1
 	mae-rad label $(OUT)/private --labels $(OUT)/phantom/truth/labels.csv --labels $(OUT)/phantom/truth/measurements.csv \
 	  --boxes $(OUT)/phantom/truth/boxes.csv --out $(OUT)/shards
 	mae-rad preview $(OUT)/shards --boxes --out $(OUT)/preview.png
-	# 3. Two encoders that see no label, side by side. The vector of a film is mean and deviation after three blocks.
+	# 3. Two encoders that see no label, side by side.
 	mae-rad pretrain --config demo_mae data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/mae \
-	  'encoder.vector=$(VECTOR)' $(MAE) & mae=$$!; \
+	  $(MAE) & mae=$$!; \
 	mae-rad pretrain --config demo_simclr data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/simclr \
-	  'encoder.vector=$(VECTOR)' $(SIMCLR); simclr=$$?; wait $$mae && exit $$simclr
+	  $(SIMCLR); simclr=$$?; wait $$mae && exit $$simclr
 	# 4. What they learned, between floors and ceiling.
 	mae-rad bench measurement_vectors $(OUT)/shards --out $(OUT)/truth.parquet
 	mae-rad compare $(OUT)/runs/mae $(OUT)/runs/simclr --config demo shards=$(OUT)/shards out=$(OUT)/runs/comparison \
 	  'encoders=[{foreign: $(OUT)/truth.parquet, name: measurements, role: ceiling}]' $(COMPARE)
-	# 5. A head that finds foreign objects, and its answers for films of patients who are in no shard.
-	mae-rad finetune --config demo_foreign_object data.shards=$(OUT)/shards start_from=$(OUT)/runs/mae \
-	  runtime.run_dir=$(OUT)/runs/foreign_object $(HEAD)
+	# 5. A head that learns findings from labels, and its answers for films of patients who are in no shard.
+	mae-rad finetune --config demo_findings data.shards=$(OUT)/shards start_from=$(OUT)/runs/mae \
+	  runtime.run_dir=$(OUT)/runs/findings $(HEAD)
 	mae-rad phantom $(OUT)/new --patients 10 --seed $(SEED)999 --level clear --scale 0.2
-	mae-rad predict $(OUT)/runs/foreign_object $(OUT)/new/archive out=$(OUT)/answers || test $$? = 3    # 3: some files are not films
+	mae-rad predict $(OUT)/runs/findings $(OUT)/new/archive out=$(OUT)/answers || test $$? = 3    # 3: some files are not films
 	# 6. The result on one screen.
-	@mae-rad bench demo_summary $(OUT)/runs/comparison --head $(OUT)/runs/foreign_object --predictions $(OUT)/answers \
+	@mae-rad bench demo_summary $(OUT)/runs/comparison --head $(OUT)/runs/findings --predictions $(OUT)/answers \
 	  --truth $(OUT)/new/truth --longer 'make demo DEMO=full'
 
 check: install

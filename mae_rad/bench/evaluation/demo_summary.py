@@ -1,6 +1,6 @@
 r"""Summarise a demonstration on one screen: what was learned, where to look, what to type next.
 
-    mae-rad bench demo_summary RUNS/comparison --head RUNS/foreign_object --predictions OUT --truth ARCHIVE/truth \
+    mae-rad bench demo_summary RUNS/comparison --head RUNS/findings --predictions OUT --truth ARCHIVE/truth \
       --longer "make demo DEMO=full"
 
 Everything is read from the results of `compare`, `finetune` and `predict`, and from the truth of a synthetic archive:
@@ -12,14 +12,11 @@ head; and how many of the predictions agree with the truth.
 import argparse
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow.parquet as pq
 
-from data_prep.shard_format.boxes import EDGES, box_iou
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.report.learned import learned_rows
 from mae_rad.evaluation.report.report_page import PAGE
@@ -31,25 +28,9 @@ from mae_rad.tracking import default_uri, open_command
 PROBE = "linear"
 FILM_METRICS = ("auroc", "film_auroc")
 """AUROC of films, as a classification and as a detection name it."""
+PRESENT = 0.5
+"""Calibrated probability from which a finding counts as present."""
 ANSWERS = {"yes": "above both", "no": "not above both", "not shown": "not shown", "": ""}
-
-
-class Agreement(NamedTuple):
-    """How predictions agree with the truth.
-
-    Attributes:
-        films: films with a prediction.
-        right: of these, films on whose side of the threshold the truth is.
-        found: films with an object whose highest box touches a true one; None without boxes.
-        positive: films with an object.
-        point: name of the operating point.
-    """
-
-    films: int
-    right: int
-    found: int | None
-    positive: int
-    point: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,13 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--longer", default="", metavar="COMMAND", help="what to run if an encoder learned too little")
     options = parser.parse_args(arguments)
     results = ComparisonResults(read_comparison(options.comparison / "comparison.parquet"))
-    label, head = head_text(options.head)
-    lines = [
-        "",
-        *learned_text(results, options.longer),
-        head,
-        prediction_text(options.predictions, options.truth, label),
-    ]
+    lines = ["", *learned_text(results, options.longer), head_text(options.head)]
+    lines.append(prediction_text(options.predictions, options.truth))
     print("\n".join([*lines, "", *places_text(options.comparison, options.head, options.predictions)]))
     return 0
 
@@ -108,14 +84,11 @@ def learned_text(results: ComparisonResults, longer: str = "") -> list[str]:
     return lines
 
 
-def head_text(run: Path) -> tuple[str, str]:
-    """Describe the test films of a finetuned head.
+def head_text(run: Path) -> str:
+    """Describe the AUROC of each label of a finetuned head on test films.
 
     Args:
-        run: its run folder.
-
-    Returns:
-        Its first label, and the text.
+        run: run folder of a classification or detection.
 
     Raises:
         EvaluationError: the run has no AUROC of test films.
@@ -124,58 +97,47 @@ def head_text(run: Path) -> tuple[str, str]:
         table = pq.read_table(run / "evaluation" / "results.parquet").to_pylist()
     except FileNotFoundError:
         raise EvaluationError(f"{run} has no evaluation. Finish it with the same mae-rad finetune") from None
-    test = [row for row in table if row["split"] == "test" and row["subset"] == "all"]
-    film = next((row for row in test if row["metric"] in FILM_METRICS), None)
-    if film is None:
+    rows = [row for row in table if row["split"] == "test" and row["subset"] == "all" and row["metric"] in FILM_METRICS]
+    if not rows:
         raise EvaluationError(f"{run} has no AUROC of test films. Give a classification or detection with a test split")
-    boxes = next((row for row in test if row["metric"] == "ap50" and row["label"] == film["label"]), None)
-    also = "" if boxes is None else f"; boxes: AP50 {_interval(boxes['value'], boxes['low'], boxes['high'])}"
-    figure = _interval(film["value"], film["low"], film["high"])
-    name = plain_name(film["label"])
-    return film["label"], f"Finetuned head, {name}: AUROC {figure} on {film['n_films']:,} test films{also}"
+    figures = (f"{plain_name(row['label'])} {_interval(row['value'], row['low'], row['high'])}" for row in rows)
+    return f"Finetuned with labels, AUROC on test films: {', '.join(figures)}"
 
 
-def prediction_text(predictions: Path, truth: Path, label: str) -> str:
-    """Describe how predictions agree with the truth.
+def prediction_text(predictions: Path, truth: Path) -> str:
+    """Describe how predictions agree with the truth: a finding counts as present from a probability of one half.
 
     Args:
         predictions: folder of `mae-rad predict`.
         truth: folder `truth` of the synthetic archive with the predicted films.
-        label: a label of the model.
     """
-    found = agreement(predictions, truth, label)
-    boxes = (
-        "" if found.found is None else f"; highest box on an object in {found.found} of {found.positive} that have one"
-    )
-    return f"Predictions of new films: {found.right} of {found.films} right at {found.point}{boxes}"
+    counts = [
+        f"{plain_name(label)} {right} of {films}" for label, (right, films) in agreement(predictions, truth).items()
+    ]
+    return f"Predictions of new films that are right: {', '.join(counts)}"
 
 
-def agreement(predictions: Path, truth: Path, label: str) -> Agreement:
+def agreement(predictions: Path, truth: Path) -> dict[str, tuple[int, int]]:
     """Compare predictions with the truth, see :func:`prediction_text`.
+
+    Returns:
+        Label → number of films that are predicted right, and of films with a prediction and a known truth.
 
     Raises:
         EvaluationError: no predicted film is in the truth.
     """
-    true_boxes = dict(_true_boxes(truth / "truth.jsonl", label))
-    answers = [row for row in _rows(predictions / "predictions.csv") if row.get(label)]
-    present = {
-        row["path"]: boxes for row in answers for path, boxes in true_boxes.items() if row["path"].endswith(path)
-    }
-    if not present:
+    known = _true_values(truth)
+    pairs: dict[str, list[bool]] = {}
+    for row in _rows(predictions / "predictions.csv"):
+        values = next((values for path, values in known.items() if row["path"].endswith(path)), {})
+        for label, value in values.items():
+            if row.get(label):
+                pairs.setdefault(label, []).append((float(row[label]) >= PRESENT) == (value == "present"))
+    if not pairs:
         raise EvaluationError(
             f"{truth} is not the truth of the films in {predictions}. Give the folder of their archive"
         )
-    point = next((name for name in answers[0] if name.startswith(f"{label} ")), None)
-    if point is None:
-        raise EvaluationError(f"{predictions} has no operating point: val has too few films. Train on more patients")
-    known = [row for row in answers if row["path"] in present]
-    right = sum((row[point] == "above") == bool(len(present[row["path"]])) for row in known)
-    positive = [path for path, boxes in present.items() if len(boxes)]
-    touched = None
-    if (predictions / "boxes.csv").exists():
-        best = _highest_boxes(predictions / "boxes.csv", label)
-        touched = sum(path in best and box_iou(best[path][None], present[path]).any() for path in positive)
-    return Agreement(len(known), right, touched, len(positive), point.removeprefix(f"{label} "))
+    return {label: (sum(right), len(right)) for label, right in pairs.items()}
 
 
 def places_text(comparison: Path, head: Path, predictions: Path) -> list[str]:
@@ -240,19 +202,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _true_boxes(path: Path, label: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Path of each film of a synthetic archive → [N, 4] boxes of a finding."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row["kind"] == "film":
-            yield row["path"], np.array([one["box"] for one in row[label]]).reshape(-1, 4)
-
-
-def _highest_boxes(path: Path, label: str) -> dict[str, np.ndarray]:
-    """Film → [4] its predicted box with the highest score."""
-    best: dict[str, tuple[float, np.ndarray]] = {}
-    for row in _rows(path):
-        score = float(row["score"])
-        if row["label"] == label and score > best.get(row["path"], (-1.0, np.empty(0)))[0]:
-            best[row["path"]] = score, np.array([float(row[edge]) for edge in EDGES])
-    return {path: box for path, (_, box) in best.items()}
+def _true_values(truth: Path) -> Mapping[str, Mapping[str, str]]:
+    """Path of each film of a synthetic archive → label → present or absent."""
+    of_film: dict[str, dict[str, str]] = {}
+    for row in _rows(truth / "labels.csv"):
+        of_film.setdefault(row["sop_instance_uid"], {})[row["label"]] = row["value"]
+    lines = map(json.loads, (truth / "truth.jsonl").read_text(encoding="utf-8").splitlines())
+    return {line["path"]: of_film.get(line["sop_instance_uid"], {}) for line in lines if line["kind"] == "film"}

@@ -51,37 +51,28 @@ def demo(tmp_path):
 
 def _write_head(run):
     (run / "evaluation").mkdir(parents=True)
-    figures = [("val", "film_auroc", 0.5), ("test", "film_auroc", 0.934), ("test", "ap50", 0.512)]
+    figures = [("val", "auroc", 0.5), ("test", "auroc", 0.934), ("test", "average_precision", 0.512)]
     rows = [
-        {"label": "foreign_object", "split": split, "subset": "all", "metric": metric, "value": value,
-         "low": value - 0.02, "high": value + 0.02, "n_films": 77}
+        {"label": "effusion", "split": split, "subset": "all", "metric": metric, "value": value,
+         "low": value - 0.02, "high": value + 0.02}
         for split, metric, value in figures
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), run / "evaluation" / "results.parquet")
 
 
 def _write_answers(folder, truth):
-    """Three films with an object, of which one is missed and one has its highest box beside it, and one without."""
+    """Two of three known films are right; a film without the question and one that could not be read do not count."""
     folder.mkdir()
     truth.mkdir()
-    boxes = {"a/1": [[0, 0, 9, 9]], "a/2": [[0, 0, 9, 9]], "a/3": [[0, 0, 9, 9], [50, 50, 60, 60]], "a/4": []}
-    lines = [
-        {"path": path, "kind": "film", "foreign_object": [{"box": box} for box in some]} for path, some in boxes.items()
-    ]
-    lines.append({"path": "a/5", "kind": "truncated"})
-    (truth / "truth.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    point = "foreign_object 0.25 false positives per film"
-    answers = [("a/1", 0.9, "above"), ("a/2", 0.1, "below"), ("a/3", 0.8, "above"), ("a/4", 0.2, "below")]
-    rows = [{"path": f"/archive/{path}", "foreign_object": score, point: side} for path, score, side in answers]
-    rows.append({"path": "/archive/a/5", "foreign_object": "", point: ""})
-    _write_csv(folder / "predictions.csv", rows)
-    found = [("a/1", 0.9, 5), ("a/1", 0.3, 200), ("a/2", 0.1, 30), ("a/3", 0.8, 55), ("a/4", 0.2, 0)]
-    corners = [
-        {"path": f"/archive/{path}", "label": "foreign_object", "score": score, "x_min": low, "y_min": low,
-         "x_max": low + 4, "y_max": low + 4}
-        for path, score, low in found
-    ]  # fmt: skip
-    _write_csv(folder / "boxes.csv", corners)
+    films = [{"path": f"a/{n}", "kind": "film", "sop_instance_uid": f"2.{n}"} for n in range(1, 5)]
+    films.append({"path": "a/5", "kind": "truncated", "sop_instance_uid": "2.5"})
+    (truth / "truth.jsonl").write_text("\n".join(map(json.dumps, films)), encoding="utf-8")
+    values = [("2.1", "present"), ("2.2", "present"), ("2.3", "absent")]
+    labels = [{"sop_instance_uid": uid, "label": "effusion", "value": value} for uid, value in values]
+    labels.append({"sop_instance_uid": "2.4", "label": "fracture", "value": "present"})
+    _write_csv(truth / "labels.csv", labels)
+    answers = [("a/1", 0.9), ("a/2", 0.1), ("a/3", 0.2), ("a/4", 0.7), ("a/5", "")]
+    _write_csv(folder / "predictions.csv", [{"path": f"/archive/{path}", "effusion": score} for path, score in answers])
 
 
 def _write_csv(path, rows):
@@ -113,10 +104,10 @@ def test_the_longer_demonstration_is_named_only_on_request(demo, capsys):
     assert "may show more" not in _printed(demo, capsys)
 
 
-def test_the_head_is_that_of_test_films(demo, capsys):
+def test_the_head_and_its_predictions_are_summarised(demo, capsys):
     text = _printed(demo, capsys)
-    assert "AUROC 0.93 [0.91, 0.95] on 77 test films; boxes: AP50 0.51 [0.49, 0.53]" in text
-    assert "3 of 4 right at 0.25 false positives per film; highest box on an object in 2 of 3 that have one" in text
+    assert "Finetuned with labels, AUROC on test films: effusion 0.93 [0.91, 0.95]" in text
+    assert "Predictions of new films that are right: effusion 2 of 3\n" in text
 
 
 def test_the_summary_fits_one_screen(demo, capsys):
@@ -124,6 +115,6 @@ def test_the_summary_fits_one_screen(demo, capsys):
 
 
 def test_the_truth_of_another_archive_is_refused(demo):
-    (demo / "truth" / "truth.jsonl").write_text('{"path": "b/1", "kind": "film", "foreign_object": []}\n')
+    (demo / "truth" / "truth.jsonl").write_text('{"path": "b/1", "kind": "film", "sop_instance_uid": "2.1"}\n')
     with pytest.raises(EvaluationError, match="is not the truth of the films"):
-        agreement(demo / "answers", demo / "truth", "foreign_object")
+        agreement(demo / "answers", demo / "truth")
