@@ -174,7 +174,7 @@ def test_the_runs_hold_the_files_of_the_readme(made: Made) -> None:
 
 def test_the_demonstration_ends_with_what_was_learned(made: Made) -> None:
     _, _, summary = made.output.partition("WHAT WAS LEARNED")
-    assert re.search(r"growth plates +\d+ +0\.\d\d +0\.\d\d +1\.00 +mae +0\.\d\d +[+−]0\.\d\d \[", summary)
+    assert re.search(r"growth plates +\d+ +\d\.\d\d +\d\.\d\d +\d\.\d\d +mae +\d\.\d\d +[+−]\d\.\d\d \[", summary)
     assert re.search(r"Finetuned with labels, AUROC on test films: .*foreign object \d\.\d\d", summary)
     assert re.search(r"Predictions of new films that are right: .*foreign object \d+ of \d+", summary)
     report = re.search(r"report +(\S+)", summary)
