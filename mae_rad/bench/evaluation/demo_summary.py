@@ -74,7 +74,7 @@ def learned_text(results: ComparisonResults, longer: str = "") -> list[str]:
     previous = ""
     for row in rows:
         floors = "".join(f"{_value(results, row.task, name):>8}" for name in (RANDOM_BASELINE, RAW_PIXELS))
-        facts = f"{plain_name(row.task):<20}{row.n_films:>6}{floors}{_number(row.ceiling):>9}"
+        facts = f"{plain_name(row.task):<20}{row.n_films:>6}{floors}{_number(None if row.share is None else row.ceiling):>9}"
         lines.append(f"{facts if row.task != previous else ' ' * len(facts)}   {_score(results, row)}")
         previous = row.task
     names = list(dict.fromkeys(row.encoder for row in rows))
@@ -150,7 +150,7 @@ def places_text(comparison: Path, head: Path, predictions: Path) -> list[str]:
     """
     runs = comparison.parent
     samples = [str(path) for path in sorted(runs.glob("*/samples"))]
-    encoder = next((path.parent for path in sorted(runs.glob("*/encoder"))), runs)
+    encoder = next((path.parent for path in sorted(runs.glob("*/encoder")) if path.parent != head), runs)
     return [
         "WHERE TO LOOK",
         f"  report       {comparison / PAGE}",
