@@ -167,7 +167,7 @@ def test_the_runs_hold_the_files_of_the_readme(made: Made) -> None:
         }
     assert list((made.runs / "mae" / "samples").glob("*.png"))
     rows = pq.read_table(made.runs / "comparison" / "comparison.parquet").to_pylist()
-    assert {"body_part", "foreign_object", "growth_plates"} == {row["task"] for row in rows}
+    assert {"body_part", "foreign_object", "growth_plates"} <= {row["task"] for row in rows}
     assert {row["probe"] for row in rows} >= {"linear", "knn", "attentive", "geometry", "shortcut"}
     assert {"mae", "simclr", "random floor", "raw pixels", "measurements"} <= {row["encoder"] for row in rows}
 

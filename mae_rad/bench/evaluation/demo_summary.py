@@ -74,7 +74,8 @@ def learned_text(results: ComparisonResults, longer: str = "") -> list[str]:
     previous = ""
     for row in rows:
         floors = "".join(f"{_value(results, row.task, name):>8}" for name in (RANDOM_BASELINE, RAW_PIXELS))
-        facts = f"{plain_name(row.task):<20}{row.n_films:>6}{floors}{_number(None if row.share is None else row.ceiling):>9}"
+        ceiling = _number(None if row.share is None else row.ceiling)
+        facts = f"{plain_name(row.task):<20}{row.n_films:>6}{floors}{ceiling:>9}"
         lines.append(f"{facts if row.task != previous else ' ' * len(facts)}   {_score(results, row)}")
         previous = row.task
     names = list(dict.fromkeys(row.encoder for row in rows))
