@@ -1,12 +1,23 @@
 # make demo    install, then films → shards → two encoders → comparison → head → predictions, on a synthetic archive
+#              (DEMO=full: more films and longer training)
 # make test    install, then check and test (slow tests: make slow)
 # make docs    install, then build/docs/index.html; a warning is an error
 # A fresh machine needs Python ≥ 3.11 with venv, and a C compiler.
+unexport MAE_RAD_KEY
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-DEMO := demo_output
-DEMO_PATIENTS ?= 160
+OUT := demo_output
+SEED ?= 1
+DEMO ?= quick
+ifeq ($(DEMO),full)
+PATIENTS ?= 1600
+MAE := optimizer.steps=2400
+SIMCLR := optimizer.steps=2400
+HEAD := optimizer.steps=1500
+else
+PATIENTS ?= 600
+endif
 
 .PHONY: install demo test check slow docs clean
 
@@ -17,31 +28,40 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,export,dev]'
 	touch $@
 
-# Two ranks share two cores; the commands are the same for a real archive.
+# The demonstration, as a user types it: every line also works for a real archive (leave phantom and --truth out).
+# Both pretrainings run at the same time, each in one process on one core. SEED= makes another archive.
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: export DS_ACCELERATOR := cpu
+demo: export MLFLOW_DISABLE_TELEMETRY := true
 demo: install
-	rm -rf $(DEMO) && mkdir $(DEMO)
-	(umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > $(DEMO)/secret.key)
-	python -m data_prep phantom $(DEMO)/phantom --patients $(DEMO_PATIENTS) --seed 1 --level hard
-	env -u MAE_RAD_KEY python -m data_prep scan $(DEMO)/phantom/archive --out $(DEMO)/private key_file=$(DEMO)/secret.key
-	python -m data_prep shard $(DEMO)/private --out $(DEMO)/shards \
-	  max_side=1024 films_per_shard=200 splits.val=0.15 splits.test=0.35 runtime.max_reject_fraction=0.1
-	python -m data_prep label $(DEMO)/private --labels $(DEMO)/phantom/truth/labels.csv \
-	  --boxes $(DEMO)/phantom/truth/boxes.csv \
-	  --reports $(DEMO)/phantom/reports/german.csv $(DEMO)/phantom/reports/english --out $(DEMO)/shards
-	python -m data_prep verify $(DEMO)/shards
-	python -m data_prep preview $(DEMO)/shards --out $(DEMO)/preview.png
-	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_mae.yaml
-	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_simclr.yaml
-	python launch/compare.py $(DEMO)/runs/mae $(DEMO)/runs/simclr --config configs/compare/default.yaml \
-	  shards=$(DEMO)/shards out=$(DEMO)/runs/comparison random_seeds=[0]
-	deepspeed --num_accelerators 2 launch/finetune.py --config configs/finetune/demo_foreign_object.yaml
-	python launch/predict.py $(DEMO)/runs/foreign_object \
-	  $$(ls -d $(DEMO)/phantom/archive/*/ | head -3) out=$(DEMO)/predictions || test $$? = 3    # 3: some files are not films
-	@echo
-	@echo 'Pictures:   $(DEMO)/preview.png   $(DEMO)/runs/mae/samples   $(DEMO)/runs/comparison'
-	@echo 'Try next:   python launch/embed.py $(DEMO)/runs/mae shards=$(DEMO)/shards out=embeddings.parquet'
+	rm -rf $(OUT) && mkdir $(OUT)
+	(umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > $(OUT)/secret.key)
+	# 1. An archive: DICOM files as a hospital exports them, with findings that are known.
+	mae-rad phantom $(OUT)/phantom --patients $(PATIENTS) --seed $(SEED) --level clear --scale 0.2
+	# 2. Shards: de-identified, lossless, split by patient; then labels and boxes.
+	mae-rad scan $(OUT)/phantom/archive --out $(OUT)/private key_file=$(OUT)/secret.key
+	mae-rad shard $(OUT)/private --out $(OUT)/shards films_per_shard=250 splits.val=0.15 splits.test=0.4 \
+	  runtime.max_reject_fraction=0.1
+	mae-rad label $(OUT)/private --labels $(OUT)/phantom/truth/labels.csv --labels $(OUT)/phantom/truth/measurements.csv \
+	  --boxes $(OUT)/phantom/truth/boxes.csv --out $(OUT)/shards
+	mae-rad preview $(OUT)/shards --boxes --out $(OUT)/preview.png
+	# 3. Two encoders that see no label, side by side.
+	mae-rad pretrain --config demo_mae data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/mae \
+	  $(MAE) & mae=$$!; \
+	mae-rad pretrain --config demo_simclr data.shards=$(OUT)/shards runtime.run_dir=$(OUT)/runs/simclr \
+	  $(SIMCLR); simclr=$$?; wait $$mae && exit $$simclr
+	# 4. What they learned, between floors and ceiling.
+	mae-rad bench measurement_vectors $(OUT)/shards --out $(OUT)/truth.parquet
+	mae-rad compare $(OUT)/runs/mae $(OUT)/runs/simclr --config demo shards=$(OUT)/shards out=$(OUT)/runs/comparison \
+	  'encoders=[{foreign: $(OUT)/truth.parquet, name: measurements, role: ceiling}]' $(COMPARE)
+	# 5. A head that learns findings from labels, and its answers for films of patients who are in no shard.
+	mae-rad finetune --config demo_findings data.shards=$(OUT)/shards start_from=$(OUT)/runs/mae \
+	  runtime.run_dir=$(OUT)/runs/findings $(HEAD)
+	mae-rad phantom $(OUT)/new --patients 10 --seed $(SEED)999 --level clear --scale 0.2
+	mae-rad predict $(OUT)/runs/findings $(OUT)/new/archive out=$(OUT)/answers || test $$? = 3    # 3: some files are not films
+	# 6. The result on one screen.
+	@mae-rad bench demo_summary $(OUT)/runs/comparison --head $(OUT)/runs/findings --predictions $(OUT)/answers \
+	  --truth $(OUT)/new/truth --longer 'make demo DEMO=full'
 
 check: install
 	$(BIN)/ruff format --check .
@@ -65,4 +85,4 @@ $(VENV)/.docs_installed: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(DEMO) $(VENV) build *.egg-info
+	rm -rf $(OUT) $(VENV) build *.egg-info

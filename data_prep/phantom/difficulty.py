@@ -28,7 +28,7 @@ class GradedRanges:
     joint_fluid: Range
 
 
-_CLEAR = GradedRanges((0.40, 0.50), (0.60, 0.68), (0.40, 0.60), (0.95, 1.3), (1.6, 2.4), (55, 100), (16, 26))
+_CLEAR = GradedRanges((0.40, 0.50), (0.60, 0.68), (0.40, 0.60), (0.95, 1.3), (2.4, 3.6), (55, 100), (16, 26))
 _CLINICAL = GradedRanges((0.43, 0.54), (0.56, 0.62), (0.50, 0.70), (0.80, 1.1), (0.8, 1.2), (14, 32), (6, 11))
 
 
@@ -39,7 +39,10 @@ class Difficulty:
     Attributes:
         object_size: range of the longer side of the box of a foreign object, pixels.
         fracture_size: range of the longer side of the box of a fracture, pixels.
-        contrast_to_noise: range of the contrast-to-noise ratio.
+        contrast_to_noise: range of the wanted contrast-to-noise ratio.
+        object_attenuation: least attenuation of an object (ln of the beam) per unit of its wanted ratio; with 0 an
+            object has the ratio itself. Little noise makes a high ratio a faint object: metal that is to be seen at
+            any size needs this.
         shared_studies: fraction of the studies whose findings are on all their films; in the others, each film has
             findings of its own.
         gap: factor of the width and displacement of a fracture.
@@ -51,6 +54,7 @@ class Difficulty:
     object_size: Range
     fracture_size: Range
     contrast_to_noise: Range
+    object_attenuation: float
     shared_studies: float
     gap: float
     dose: float
@@ -58,10 +62,10 @@ class Difficulty:
     graded: GradedRanges | None
 
 
-HARD = Difficulty((4.0, 40.0), (6.0, 60.0), (1.5, 6.0), 0.0, 1.0, 1.0, False, None)
+HARD = Difficulty((4.0, 40.0), (6.0, 60.0), (1.5, 6.0), 0.0, 0.0, 1.0, 1.0, False, None)
 LEVELS = {
-    "clear": Difficulty((32.0, 128.0), (32.0, 128.0), (12.0, 30.0), 1.0, 2.5, 3.0, True, _CLEAR),
-    "clinical": Difficulty((12.0, 80.0), (12.0, 80.0), (4.0, 12.0), 0.8, 1.5, 1.0, True, _CLINICAL),
+    "clear": Difficulty((32.0, 128.0), (32.0, 128.0), (12.0, 30.0), 0.06, 1.0, 2.5, 3.0, True, _CLEAR),
+    "clinical": Difficulty((12.0, 80.0), (12.0, 80.0), (4.0, 12.0), 0.0, 0.8, 1.5, 1.0, True, _CLINICAL),
     "hard": HARD,
 }
 

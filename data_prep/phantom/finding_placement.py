@@ -115,6 +115,9 @@ def plant_object(
     amplitude, reached = solve_amplitude(
         lambda a: ratio(without + np.float32(a) * weight), finding.contrast_to_noise, _MAX_OBJECT_ATTENUATION
     )
+    least = finding.contrast_to_noise * exposure.level.object_attenuation
+    if amplitude < least:
+        amplitude, reached = least, ratio(without + np.float32(least) * weight)
     attenuation[window_slices] = without + np.float32(amplitude) * weight
     return Planted(finding.kind, box, max(shape.shape) * exposure.scale, reached, amplitude)
 

@@ -84,7 +84,8 @@ def test_training_starts_from_the_folder_and_records_it(folder: Path, tmp_path: 
         ROOT / "configs" / "pretrain" / "demo_mae.yaml",
         [
             f"data.shards=[{public}]", f"runtime.run_dir={tmp_path / 'run'}", f"start_from={folder}",
-            "encoder={dim: 16, depth: 1, heads: 2}", "optimizer={steps: 1, batch: 4, base_learning_rate: 1.0e-9}",
+            "encoder={dim: 16, depth: 1, heads: 2, patch: 16, stem: linear}",
+            "optimizer={steps: 1, batch: 4, base_learning_rate: 1.0e-9}",
             "objective={name: mae, tokens: 36, decoder_dim: 8, decoder_depth: 1, decoder_heads: 2}",
             "runtime.threads=1",
         ],

@@ -83,13 +83,14 @@ def test_an_objective_states_its_own_rule_and_a_config_may_overrule_it(monkeypat
 
 def test_hashes_of_runs_with_the_rule_of_earlier_releases_are_theirs() -> None:
     """The settings of the optimiser that 0.2.0 hashed."""
-    results = load(PretrainSettings, DEMO).results()
+    earlier = "optimizer={steps: 250, batch: 32, base_learning_rate: 8.0e-3, warmup_fraction: 0.1}"
+    results = load(PretrainSettings, DEMO, [earlier]).results()
     assert results["optimizer"] == {
         "steps": 250, "batch": 32, "accumulation": 1, "base_learning_rate": 8e-3, "warmup_fraction": 0.1,
         "weight_decay": 0.05, "betas": [0.9, 0.95], "clip_norm": 1.0,
     }  # fmt: skip
-    explicit = load(PretrainSettings, DEMO, ["optimizer.rate_rule=linear"]).results()
-    other = load(PretrainSettings, DEMO, ["optimizer.rate_rule=none"]).results()
+    explicit = load(PretrainSettings, DEMO, [earlier, "optimizer.rate_rule=linear"]).results()
+    other = load(PretrainSettings, DEMO, [earlier, "optimizer.rate_rule=none"]).results()
     hashes = [
         hashlib.sha256(json.dumps(one, sort_keys=True).encode()).hexdigest() for one in (results, explicit, other)
     ]
