@@ -101,11 +101,12 @@ def _match(film: FilmDetections, threshold: float, sides: Sides) -> _Matched:
     predicted, scores = film.predicted[order], film.scores[order]
     in_range = _objects_in_range(film, sides)
     overlap = box_iou(predicted, film.true)
+    is_candidate = overlap >= min(threshold, 1 - 1e-10)
     free = np.ones(len(film.true), dtype=np.bool_)
     right = np.zeros(len(order), dtype=np.bool_)
     counted = _within(predicted, film.unit, sides)
-    for place in range(len(order)):
-        candidates = free & (overlap[place] >= min(threshold, 1 - 1e-10))
+    for place in np.flatnonzero(is_candidate.any(axis=1)):
+        candidates = free & is_candidate[place]
         if not candidates.any():
             continue
         choice = candidates & in_range if (candidates & in_range).any() else candidates
