@@ -12,9 +12,9 @@ SEED ?= 1
 DEMO ?= quick
 ifeq ($(DEMO),full)
 PATIENTS ?= 1600
-MAE := optimizer.steps=2400
-SIMCLR := optimizer.steps=2400
-HEAD := optimizer.steps=1500
+MAE := optimizer.steps=12000
+SIMCLR := optimizer.steps=6000
+HEAD := optimizer.steps=4000
 else
 PATIENTS ?= 600
 endif
@@ -54,13 +54,13 @@ demo: install
 	mae-rad bench measurement_vectors $(OUT)/shards --out $(OUT)/truth.parquet
 	mae-rad compare $(OUT)/runs/mae $(OUT)/runs/simclr --config demo shards=$(OUT)/shards out=$(OUT)/runs/comparison \
 	  'encoders=[{foreign: $(OUT)/truth.parquet, name: measurements, role: ceiling}]' $(COMPARE)
-	# 5. A head that learns findings from labels, and its answers for films of patients who are in no shard.
-	mae-rad finetune --config demo_findings data.shards=$(OUT)/shards start_from=$(OUT)/runs/mae \
-	  runtime.run_dir=$(OUT)/runs/findings $(HEAD)
+	# 5. A head that learns to find foreign objects from boxes, and its answers for films of patients who are in no shard.
+	mae-rad finetune --config demo_foreign_object data.shards=$(OUT)/shards start_from=$(OUT)/runs/mae \
+	  runtime.run_dir=$(OUT)/runs/foreign_object $(HEAD)
 	mae-rad phantom $(OUT)/new --patients 10 --seed $(SEED)999 --level clear --scale 0.2
-	mae-rad predict $(OUT)/runs/findings $(OUT)/new/archive out=$(OUT)/answers || test $$? = 3    # 3: some files are not films
+	mae-rad predict $(OUT)/runs/foreign_object $(OUT)/new/archive out=$(OUT)/answers || test $$? = 3    # 3: some files are not films
 	# 6. The result on one screen.
-	@mae-rad bench demo_summary $(OUT)/runs/comparison --head $(OUT)/runs/findings --predictions $(OUT)/answers \
+	@mae-rad bench demo_summary $(OUT)/runs/comparison --head $(OUT)/runs/foreign_object --predictions $(OUT)/answers \
 	  --truth $(OUT)/new/truth --longer 'make demo DEMO=full'
 
 check: install
