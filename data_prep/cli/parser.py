@@ -266,7 +266,7 @@ def _command(
     settings: str | None = None,
 ) -> CommandParser:
     """Add one subcommand; with ``settings``, a key of SETTINGS, it takes ``--config`` and ``key=value``."""
-    epilog = "key=value overrides one setting of the config, such as workers=8." if settings else None
+    epilog = "key=value overrides one setting of the config, by its name in the list below." if settings else None
     command = commands.add_parser(
         name,
         help=summary,

@@ -12,6 +12,7 @@ from mae_rad.pretraining.run_flops import training_flops
 from mae_rad.pretraining.settings import PretrainSettings
 
 _OUTSIDE_BRACKETS = re.compile(r",(?![^\[{(]*[\]})])")
+_SPACES_OUTSIDE_BRACKETS = re.compile(r"\s+(?![^\[{(]*[\]})])")
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
 _LONGEST_NAME = 100
 
@@ -91,7 +92,7 @@ def _named(text: str) -> tuple[str, tuple[str, ...]]:
         raise SettingsError(
             f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits, dots, dashes and plus."
         )
-    return name.strip(), tuple(overrides.split())
+    return name.strip(), tuple(filter(None, _SPACES_OUTSIDE_BRACKETS.split(overrides)))
 
 
 def _combinations(over: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -39,6 +39,11 @@ def test_an_arm_by_name_has_its_settings_and_its_folder() -> None:
     assert arm.settings.runtime.run_dir == Path("out/half")
 
 
+def test_spaces_within_brackets_belong_to_a_value() -> None:
+    (arm,) = arms(named=("large-patches: encoder={model: vit_tiny, patch: 16}  seed=3 ",))
+    assert (arm.settings.encoder.model_dump()["patch"], arm.settings.seed) == (16, 3)
+
+
 def test_films_set_the_steps_of_every_batch() -> None:
     made = arms("optimizer.batch=32,128", films=1280)
     assert [arm.settings.optimizer.steps for arm in made] == [40, 10]
