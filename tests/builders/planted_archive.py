@@ -5,6 +5,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from tests.builders.dicom_builder import DX_FOR_PRESENTATION, uid, write_film
 from tests.builders.planted_person import Person, person
 from tests.builders.private_builder import anatomy
 
-STRUCTURE = (
-    "SOPClassUID TransferSyntax SpecificCharacterSet Modality ConversionType BurnedIn SecondaryCapture NumberOfFrames"
-    " ImageType PresentationIntentType PatientSpeciesDescription Overlay TimezoneOffset Shutter Spacing VOILUT"
-    " ModalityLUT PatientBreed ResponsiblePerson PatientSexNeutered"
-).split()
+STRUCTURE = re.compile(
+    "SOPClassUID|TransferSyntax|SpecificCharacterSet|Modality|ConversionType|BurnedIn|SecondaryCapture|NumberOfFrames"
+    "|ImageType|PresentationIntentType|PatientSpeciesDescription|Overlay|TimezoneOffset|Shutter|Spacing|VOILUT"
+    "|ModalityLUT|PatientBreed|ResponsiblePerson|PatientSexNeutered"
+)
 """Parts of keywords that decide whether a file is a film, of a human, and how it is displayed: planted one by one."""
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 
@@ -51,7 +52,7 @@ def _standard(vr: str) -> Callable[[Dataset, Person], None]:
     def plant(film: Dataset, who: Person) -> None:
         for tag, (own, _, _, _, keyword) in DicomDictionary.items():
             is_taken = own == vr and 0x0008 <= tag >> 16 <= 0x4010 and tag >> 16 != 0x0028 and keyword
-            if is_taken and not any(word in keyword for word in STRUCTURE):
+            if is_taken and not STRUCTURE.search(keyword):
                 setattr(film, keyword, values_of(who)[vr])
 
     return plant
@@ -181,8 +182,10 @@ def _encapsulated(film: Dataset, who: Person) -> None:
     film.file_meta.TransferSyntaxUID = JPEG_LOSSLESS
 
 
+UNUSED = {"AS", "OV", "SV", "TM"}
+"""VRs that no attribute has, or that hold too little; they are planted in private elements."""
 DICOM_PLACES: dict[str, Callable[[Dataset, Person], None]] = {
-    **{f"attributes of VR {vr}": _standard(vr) for vr in values_of(person("any")) if vr not in ("AS", "OV", "SV", "TM")},
+    **{f"attributes of VR {vr}": _standard(vr) for vr in values_of(person("any")) if vr not in UNUSED},
     "private elements": _private,
     "sequences": _nested(1),
     "sequences in sequences": _nested(4),
@@ -320,9 +323,9 @@ def _folder_name(archive: Path, place: str) -> None:
 
 
 def _not_unicode(archive: Path, place: str) -> None:
-    path = os.fsencode(archive) + b"/" + person(place).family.encode("latin-1") + b"\xff.dcm"
+    name = os.fsdecode(person(place).family.encode("latin-1") + b"\xff.dcm")
     write_film(archive / "moved.dcm", values=anatomy(place), patient_id="77003")
-    os.rename(archive / "moved.dcm", path)
+    (archive / "moved.dcm").rename(archive / name)
 
 
 def _no_film(archive: Path, place: str) -> None:

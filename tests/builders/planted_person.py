@@ -5,7 +5,6 @@ numbers (also in groups), UIDs and dates of birth, in the usual encodings, in an
 """
 
 import base64
-import hashlib
 import random
 import re
 import tarfile
@@ -97,13 +96,30 @@ def encodings_of(value: bytes) -> set[bytes]:
     return {encoded for encoded in found if len(encoded) >= _LEAST}
 
 
-def found_in(place: str, released: Mapping[str, bytes]) -> list[str]:
-    """Names of the parts of what is released that hold the person of a place; ``released`` is in small letters."""
-    return [name for name, data in released.items() if any(needle in data for needle in needles(place))]
+class Released:
+    """What may be shown, ready for the search.
+
+    Args:
+        parts: name of a part → its bytes.
+    """
+
+    def __init__(self, parts: Mapping[str, bytes]) -> None:
+        self.parts = {name: data.lower() for name, data in parts.items()}
+        all_bytes = b"\0".join(sorted(set(self.parts.values()))) + bytes(_LEAST)
+        starts = (np.frombuffer(all_bytes, "<u8", (len(all_bytes) - shift) // 8, shift) for shift in range(_LEAST))
+        self._windows = np.unique(np.concatenate(list(starts)))
+
+    def names_with(self, place: str) -> list[str]:
+        """Names of the parts that hold the person of a place."""
+        wanted = needles(place)
+        begins = np.array([int.from_bytes(needle[:_LEAST], "little") for needle in wanted], np.uint64)
+        near = self._windows[np.minimum(np.searchsorted(self._windows, begins), len(self._windows) - 1)]
+        likely = [needle for needle, is_there in zip(wanted, near == begins, strict=True) if is_there]
+        return [name for name, data in self.parts.items() if any(needle in data for needle in likely)]
 
 
 def released_bytes(folder: Path) -> dict[str, bytes]:
-    """Read a folder: names, bytes, members of tars, tables, pixels, and base64 texts decoded; all in small letters."""
+    """Read a folder: names, bytes, members of tars, tables, pixels, and base64 texts decoded."""
     paths = sorted(folder.rglob("*"))
     found = {"names of files": "\n".join(str(path.relative_to(folder)) for path in paths).encode()}
     for path in paths:
@@ -114,7 +130,7 @@ def released_bytes(folder: Path) -> dict[str, bytes]:
         packed = re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", data)
         if unpacked := b"\0".join(map(_unpacked, packed)):
             found[f"{name}, unpacked"] = unpacked
-    return {name: data.lower() for name, data in found.items()}
+    return found
 
 
 def _parts(path: Path) -> Iterator[tuple[str, bytes]]:
