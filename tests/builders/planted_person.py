@@ -145,8 +145,9 @@ def _parts(path: Path) -> Iterator[tuple[str, bytes]]:
             films = (tar.extractfile(member) for member in members if member.name.endswith(".j2c"))
             pixels = [decode_film(film.read(), bits=16) for film in films if film is not None]
         yield " pixels", b"\0".join(values.tobytes() for values in pixels)
-        yield " high bytes of pixels", b"\0".join((values >> 8).astype(np.uint8).tobytes() for values in pixels)
-        yield " low bytes of pixels", b"\0".join(values.astype(np.uint8).tobytes() for values in pixels)
+        for shift in (0, 4, 7, 8):  # of a byte in the words; 16-bit films are shifted right by one
+            parts = ((values >> shift).astype(np.uint8).tobytes() for values in pixels)
+            yield f" pixels from bit {shift}", b"\0".join(parts)
 
 
 def _unpacked(text: bytes) -> bytes:
