@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from data_prep.dataset_report.census import MIN_PATIENTS, encode_column
 from data_prep.dataset_report.svg_charts import Band
-from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.shard_format.content_mask_bits import unpack_mask
@@ -115,10 +114,7 @@ def draw_films(public: PublicFolder, index: pa.Table, rows: Sequence[int]) -> li
 
 
 def _draw_film(public: PublicFolder, row: dict[str, object]) -> Picture:
-    try:
-        displayed, _ = read_displayed_film(public, row, SIDE)
-    except (OSError, ValueError):
-        raise ShardFormatError(f"{row['shard']} is damaged; run: mae-rad verify {public}") from None
+    displayed, _ = read_displayed_film(public, row, SIDE)
     is_encoded, jpeg = cv2.imencode(
         ".jpg", (displayed >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     )
@@ -158,10 +154,7 @@ def measure_brightness(public: PublicFolder, index: pa.Table) -> Band | None:
 
 def _brightness_percentages(public: PublicFolder, row: dict[str, object]) -> NDArray[np.float64]:
     """[_BINS] percent of the pixels inside the content mask in each bin of brightness."""
-    try:
-        displayed, sidecar = read_displayed_film(public, row, SIDE)
-    except (OSError, ValueError):
-        raise ShardFormatError(f"{row['shard']} is damaged; run: mae-rad verify {public}") from None
+    displayed, sidecar = read_displayed_film(public, row, SIDE)
     cells = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns).astype(np.uint8)
     mask = cv2.resize(cells, displayed.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     values = displayed[mask] if mask.any() else displayed.ravel()

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from data_prep.bounded_reading import open_regular
 from data_prep.errors import Reason, ShardFormatError
 from data_prep.folder_url import FolderUrl, PublicFolder
 from data_prep.object_storage.published_files import local_file
@@ -18,6 +19,7 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts, ShardCard, read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
+from data_prep.shard_format.parquet_bytes import read_parquet
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
 
 
@@ -138,7 +140,7 @@ def _shard_cards(public: PublicFolder) -> list[tuple[Path, ShardCard]]:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, columns=_columns(path))
+        return read_parquet(path, _columns(path))
     except (OSError, pa.ArrowException):
         raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None
 
@@ -147,6 +149,7 @@ def _columns(path: Path) -> list[str]:
     """Columns of a table without those that the report does not use and that need most of the memory."""
     unused = {"series", "study_day", "site", "pixel_spacing_from"}
     try:
-        return [name for name in pq.read_schema(path).names if name not in unused]
+        with open_regular(path) as file:
+            return [name for name in pq.read_schema(file).names if name not in unused]
     except (OSError, pa.ArrowException):
         raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None

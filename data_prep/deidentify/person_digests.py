@@ -21,7 +21,9 @@ MIN_LETTERS = 3
 _DIGITS = 16
 """Hexadecimal digits of a digest: enough to compare, and no more."""
 _MAX_PARTS = 6
-"""Parts of a name that are joined."""
+"""Parts of a name that are joined, and words of a label."""
+_MIN_LETTERS_OF_REST, _EXTRA_LETTERS = 5, 2
+"""Letters of a name that is joined to a common word; shorter ones are parts of many words. Letters put before it."""
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa"})
 _DATE_FORMS = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d", "%d%m%y", "%m%d%y")
 
@@ -48,14 +50,26 @@ def date_digests(key: bytes, days: Iterable[date | None]) -> list[str]:
 
 
 def words_of_label(label: str) -> Iterator[str]:
-    """The words of a label, and neighbouring ones joined, that are no common words of radiology."""
+    """The words of a label, neighbouring ones joined, and the rest of one that is joined to a common word.
+
+    Those of nothing but common words of radiology are left out.
+    """
     words = re.findall("[a-z]+", label.lower())
     common = _common_words()
     for first in range(len(words)):
-        for last in range(first + 1, min(first + 3, len(words)) + 1):
+        for last in range(first + 1, min(first + _MAX_PARTS, len(words)) + 1):
             text = "".join(words[first:last])
             if len(text) >= MIN_LETTERS and not all(word in common for word in words[first:last]):
                 yield text
+                yield from _without_common_word(text, common)
+
+
+def _without_common_word(text: str, common: frozenset[str]) -> Iterator[str]:
+    """What is left of a text without a common word, or one or two letters, at an end."""
+    for place in range(1, len(text)):
+        for rest, left_out in ((text[:place], text[place:]), (text[place:], text[:place])):
+            if len(rest) >= _MIN_LETTERS_OF_REST and (len(left_out) <= _EXTRA_LETTERS or left_out in common):
+                yield rest
 
 
 def _folded(name: str) -> set[str]:

@@ -19,12 +19,10 @@ from data_prep.dicom.stored_bits import place_bits
 from data_prep.dicom.transfer_syntax import Frame, read_frame
 from data_prep.errors import FilmReject, Reason
 from data_prep.runtime.library_warnings import silence_libraries
+from data_prep.shard_format.film_codec import MAX_PIXELS
 from data_prep.shard_format.sidecar import Provenance
 
 MIN_SIDE, MAX_SIDE = 16, 65_535
-MAX_PIXELS = 175_000_000
-"""Five times a stitched image of the whole spine; Pillow refuses larger images as decompression bombs."""
-
 MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 2**26
 """Bytes of an inflated data set: the largest film and a header."""
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_prep.labels.conflicts import CONFLICTS_FILE, write_conflicts
-from data_prep.labels.label_files import write_tables
 from data_prep.labels.label_statistics import count_labels
 from data_prep.labels.reader_agreement import measure_agreement
 from data_prep.labels.settings import LabelSettings
 from data_prep.shard_format.index import read_index
+from data_prep.shard_format.label_files import write_tables
 from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
     MERGED,

@@ -28,10 +28,10 @@ from data_prep.labels.annotation_reader import annotation_format, read_annotatio
 from data_prep.labels.archive_films import ArchiveFilms
 from data_prep.labels.conflicts import write_origins
 from data_prep.labels.csv_reader import CsvReader, Task
-from data_prep.labels.label_files import write_tables
 from data_prep.labels.row_counts import RowCount, RowCounts
 from data_prep.labels.screening import check_no_identifiers
 from data_prep.labels.settings import LabelSettings
+from data_prep.shard_format.label_files import write_tables
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, is_from_private_report, read_boxes, read_labels
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data_prep.bounded_reading import MAX_CARD_BYTES
 from data_prep.errors import ShardFormatError, StorageError
 from data_prep.folder_url import FolderUrl, PublicFolder
 from data_prep.object_storage.range_cache import cache_folder
@@ -45,7 +46,7 @@ def read_published(folder: FolderUrl, name: str = PUBLISHED_FILE) -> PublishedFi
         StorageError: the storage cannot be reached, or refuses the request.
     """
     try:
-        return PublishedFiles.model_validate_json(read_file(folder, name))
+        return PublishedFiles.model_validate_json(read_file(folder, name, MAX_CARD_BYTES))
     except FileNotFoundError:
         return None
     except ValidationError:
@@ -92,7 +93,7 @@ def local_file(folder: PublicFolder, name: str) -> Path:
     path = cache_folder() / "files" / file.sha256 / Path(name).name
     if not path.exists():
         try:
-            data = read_file(folder, folder.relative(name))
+            data = read_file(folder, folder.relative(name), file.size)
         except FileNotFoundError:
             raise StorageError(f"{folder} lacks {name}, which it lists. Publish it again: mae-rad publish") from None
         if hashlib.sha256(data).hexdigest() != file.sha256:

@@ -46,7 +46,7 @@ class RangeCache:
         """Read a part; None if the cache does not hold it.
 
         Args:
-            sha256: checksum of the shard.
+            sha256: of address and checksum of the shard.
             start: first byte.
             length: number of bytes.
         """
@@ -66,7 +66,7 @@ class RangeCache:
         """Keep a part, if there is room; a disk that is full is no error.
 
         Args:
-            sha256: checksum of the shard.
+            sha256: of address and checksum of the shard.
             start: first byte.
             data: its bytes.
         """

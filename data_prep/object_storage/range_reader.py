@@ -1,5 +1,6 @@
 """Read parts of the shards of a published folder: from what was read ahead, the local cache, or the storage."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -84,10 +85,17 @@ class RangeReader:
             raise FileNotFoundError(part.name)
         return part._replace(length=max(0, min(part.length, self._shards[part.name].size - part.start)))
 
+    def _identity(self, name: str) -> str:
+        """Under what parts of a shard are kept: whoever publishes a folder can state the checksum of another's shard,
+        so a part is only found again by those who read the same address.
+        """
+        text = f"{self._folder.address}/{self._folder.relative(name)} {self._shards[name].sha256}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def _cached(self, part: ByteRange) -> bytes | None:
         if self._cache is None:
             self._cache = RangeCache()
-        return self._cache.get(self._shards[part.name].sha256, part.start, part.length)
+        return self._cache.get(self._identity(part.name), part.start, part.length)
 
     def _fetch(self, parts: Sequence[ByteRange]) -> None:
         """Read parts from the storage into ``_ahead`` and the cache."""
@@ -100,7 +108,7 @@ class RangeReader:
                 data = answer[part.start - request.start :][: part.length]
                 self._ahead[part] = data
                 if self._cache is not None:
-                    self._cache.put(self._shards[part.name].sha256, part.start, data)
+                    self._cache.put(self._identity(part.name), part.start, data)
 
 
 @lru_cache(maxsize=8)

@@ -7,12 +7,15 @@ machine. None passes through this project. fsspec is imported at the first reque
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from data_prep.bounded_reading import MAX_CARD_BYTES
 from data_prep.errors import StorageError
 from data_prep.folder_url import FolderUrl
 
@@ -24,6 +27,8 @@ T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0
 """Seconds before a request is repeated; doubled each time."""
+_READ_BYTES = 2**20
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _SAID_AFTER = 3
 """Failures of one request after which a line is logged."""
 _REFUSALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"})
@@ -89,18 +94,31 @@ def read_ranges(folder: FolderUrl, ranges: Sequence[ByteRange]) -> list[bytes]:
         raise StorageError(f"{folder} lacks a file that it lists. Publish it again with: mae-rad publish") from None
 
 
-def read_file(folder: FolderUrl, name: str) -> bytes:
+def read_file(folder: FolderUrl, name: str, most: int) -> bytes:
     """Read a whole file.
 
     Args:
         folder: published folder.
         name: name of the file, relative to it.
+        most: largest size in bytes; whoever answers the request may send any number of them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        StorageError: the storage cannot be reached, or refuses the request.
+        StorageError: the storage cannot be reached, refuses the request, or sends more than ``most``.
     """
-    return persist(lambda: bytes(_file_system(folder).cat_file(_location(folder, name))), folder)
+
+    def request() -> bytes:
+        data = bytearray()
+        # Blocks of 0 bytes: what a web server sends is read as it comes, and nothing is read ahead.
+        options = {"block_size": 0} if folder.scheme in {"http", "https"} else {}
+        with _file_system(folder).open(_location(folder, name), "rb", **options) as file:
+            while part := file.read(_READ_BYTES):
+                data += part
+                if len(data) > most:
+                    raise StorageError(f"{folder} sends more for {name} than such a file may have. Do not use it")
+        return bytes(data)
+
+    return persist(request, folder)
 
 
 def write_file(folder: FolderUrl, name: str, source: Path | bytes) -> None:
@@ -193,10 +211,30 @@ def _file_system(folder: FolderUrl) -> Any:
 
     options = _OPTIONS.get(folder.scheme, {})
     if folder.scheme in {"http", "https"}:
-        from aiohttp import ClientTimeout  # noqa: PLC0415
-
-        options = {"client_kwargs": {"timeout": ClientTimeout(sock_connect=5, sock_read=20)}}
+        options = {"client_kwargs": _web_options()}
     return fsspec.filesystem(folder.scheme, **options)
+
+
+@cache
+def _web_options() -> dict[str, Any]:
+    """Options of the sessions of aiohttp: time limits, and no more bytes than were asked for."""
+    from aiohttp import ClientResponse, ClientTimeout  # noqa: PLC0415
+
+    class BoundedResponse(ClientResponse):
+        async def read(self) -> bytes:
+            if self._body is None:
+                wanted = _RANGE.fullmatch(self.request_info.headers.get("Range", ""))
+                most = int(wanted[2]) - int(wanted[1]) + 1 if wanted else MAX_CARD_BYTES
+                data = bytearray()
+                async for chunk in self.content.iter_chunked(_READ_BYTES):
+                    data += chunk
+                    if len(data) > most:
+                        self.close()
+                        break
+                self._body = bytes(data[: most + 1])
+            return self._body
+
+    return {"timeout": ClientTimeout(sock_connect=5, sock_read=20), "response_class": BoundedResponse}
 
 
 def _location(folder: FolderUrl, name: str) -> str:

@@ -38,10 +38,13 @@ from data_prep.pages.contact_sheet import (
 )
 from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.runtime.atomic_write import atomic_file
+from data_prep.runtime.csv_text import safe_rows
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.index import read_index
 
 FILMS_PER_SHEET = 12
+_MAX_NAME = 120
+"""Characters of the name of a sheet that come from its devices."""
 SAMPLE_FACTOR = 4
 """So many times the drawn films are searched for letter-like marks in each group."""
 _BORDER_FRACTION = 0.10
@@ -128,13 +131,14 @@ def write_border_sheets(public: PublicFolder, out: Path, *, films: int = FILMS_P
             table.writerow(("sheet", "line", "key", "maker", "model", "size", "letters", "verdict"))
             films_drawn = 0
             for number, (group, rows) in enumerate(ordered, 1):
-                name = f"{number:04d}_{re.sub('[^A-Za-z0-9]+', '-', '_'.join(group))}.png"
+                name = f"{number:04d}_{re.sub('[^A-Za-z0-9]+', '-', '_'.join(group))[:_MAX_NAME]}.png"
                 selected = _select_films(public, rows, films)
                 with atomic_file(out / name) as sheet:
                     title = f"{' · '.join(group)} · {len(selected)} of {len(rows)} films"
                     _draw_sheet(selected, title).save(sheet, format="PNG")
                 lines = enumerate(selected, 1)
-                table.writerows((name, line, film.row["key"], *group, film.letters, "") for line, film in lines)
+                rows_of_films = ((name, line, film.row["key"], *group, film.letters, "") for line, film in lines)
+                table.writerows(safe_rows(rows_of_films))
                 films_drawn += len(selected)
                 progress.add()
     except OSError as error:

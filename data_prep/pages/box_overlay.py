@@ -4,13 +4,13 @@ from collections import defaultdict
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
 from data_prep.pages.contact_sheet import Colour
+from data_prep.shard_format.parquet_bytes import read_parquet
 
 _COLOURS = (
     *((255, 92, 92), (72, 200, 255), (120, 230, 120), (255, 214, 64), (224, 130, 255), (255, 150, 50)),
@@ -29,8 +29,8 @@ def read_boxes(public: PublicFolder) -> FilmBoxes:
         ShardFormatError: the folder has no boxes.
     """
     try:
-        rows = pq.read_table(local_file(public, "boxes.parquet")).to_pylist()
-    except (OSError, pa.ArrowInvalid):
+        rows = read_parquet(local_file(public, "boxes.parquet")).to_pylist()
+    except (OSError, pa.ArrowException):
         rows = []
     if not rows:
         raise ShardFormatError(f"{public} has no boxes to show; write them with: mae-rad label")

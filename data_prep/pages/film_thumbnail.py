@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.errors import ShardFormatError, StorageError
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.range_reader import read_part
 from data_prep.object_storage.storage import ByteRange
 from data_prep.pages.contact_sheet import fit_size, scale_film
 from data_prep.shard_format.apply_display import apply_display
+from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.film_codec import decode_film, reduction_for
 from data_prep.shard_format.sidecar import Sidecar
 
@@ -29,14 +31,19 @@ def read_displayed_film(
         [rows, columns] uint16 display values, dark 0 to bright 65535, and the sidecar.
 
     Raises:
-        OSError: the shard cannot be read.
         StorageError: object storage cannot be reached, or refuses the request.
-        ValueError: the sidecar or the film is damaged.
+        ShardFormatError: the shard cannot be read, or sidecar or film are damaged.
     """
-    start, end = row["film_offset"], row["sidecar_offset"] + row["sidecar_size"]
-    data = read_part(public, ByteRange(row["shard"], start, end - start))
-    sidecar = Sidecar.model_validate_json(data[row["sidecar_offset"] - start :])
-    return decode_displayed_film(data[: row["film_size"]], sidecar, side), sidecar
+    try:
+        start, end = row["film_offset"], row["sidecar_offset"] + row["sidecar_size"]
+        data = read_part(public, ByteRange(row["shard"], start, end - start))
+        sidecar = Sidecar.model_validate_json(data[row["sidecar_offset"] - start :])
+        unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
+        return decode_displayed_film(data[: row["film_size"]], sidecar, side), sidecar
+    except StorageError:
+        raise
+    except Exception:  # codecs raise errors of any type; their texts may quote content
+        raise ShardFormatError(f"{row['shard']} is missing or damaged; run: mae-rad verify {public}") from None
 
 
 def decode_displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> NDArray[np.uint16]:

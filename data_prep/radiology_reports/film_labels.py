@@ -7,14 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.errors import ShardFormatError
 from data_prep.radiology_reports.film_values import LABELS, FilmValue, label_values, select_mentions_on_film
 from data_prep.radiology_reports.mentions import Assertion, Mention
-from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.index import read_index
+from data_prep.shard_format.label_files import write_tables
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from data_prep.shard_format.label_tables import LABELS_FILE, is_from_private_report, read_labels
-from data_prep.shard_format.parquet_bytes import encode_parquet
 
 _TABLE_ROWS = 2**18
 """Rows that are collected before they are converted to an Arrow table."""
@@ -119,11 +117,4 @@ def replace_report_labels(public: Path, labels: pa.Table, scan_keys: pa.Array) -
     replaced = pc.and_(pc.is_in(earlier["key"], scan_keys), is_from_private_report(earlier))
     merged = pa.concat_tables([labels, earlier.filter(pc.invert(replaced))])
     merged = merged.sort_by([(name, "ascending") for name in merged.column_names])
-    try:
-        with atomic_file(public / LABELS_FILE) as file:
-            file.write(encode_parquet(merged))
-    except OSError as error:
-        raise ShardFormatError(
-            f"{public / LABELS_FILE} cannot be written: {error.strerror}. Check disk space and permissions,"
-            " then run the same command again."
-        ) from None
+    write_tables(public, {LABELS_FILE: merged})

@@ -92,6 +92,16 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def restore_folder(path: Path) -> bool:
+    """Put back a folder that :func:`atomic_folder` was replacing when it was killed; whether there was one."""
+    olds = [old for old in temporary_paths(path.parent, path.name) if old.name.endswith(".old")]
+    if path.exists() or len(olds) != 1:
+        return False
+    olds[0].rename(path)
+    sync_folder(path.parent)
+    return True
+
+
 @contextmanager
 def synced_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
     """Open a file for writing, which is synced to disk when the block ends without error.

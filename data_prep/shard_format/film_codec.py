@@ -9,6 +9,7 @@ jpeg    8 bits of the displayed film: small, readable everywhere; other windows 
 ======  ================================================================================================
 """
 
+import struct
 from typing import Literal
 
 import cv2
@@ -23,6 +24,8 @@ Codec = Literal["htj2k", "png", "jpeg"]
 MAX_BITS = 15
 """Most significant bits of a shard value. Reduced decoding slightly exceeds the range at both ends, and the 16th bit
 distinguishes overshoots from undershoots."""
+MAX_PIXELS = 175_000_000
+"""Of a film that is decoded, five times a stitched image of the whole spine: a small stream can declare many more."""
 JPEG_QUALITY = 95
 """Quality setting of libjpeg, 0 to 100."""
 
@@ -30,6 +33,8 @@ _LEVELS = 5
 """Number of wavelet decompositions, and largest reduction."""
 _MIN_UNDERSHOOT = 3 << 14
 """Reduced values from this one on are undershoots of zero that have wrapped around; overshoots of 15 bits are less."""
+_NO_FRAME_HEADERS = (0x4, 0x8, 0xC)
+"""Of the markers from SOF0 on: DHT, JPG and DAC."""
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_REDUCED = (
     cv2.IMREAD_GRAYSCALE,
@@ -69,6 +74,39 @@ def codec_of(stream: bytes) -> Codec:
     return "jpeg" if stream.startswith(_JPEG) else "htj2k"
 
 
+def stream_shape(stream: bytes) -> tuple[int, int]:
+    """Read (rows, columns) from the header of a stream, without decoding it.
+
+    Raises:
+        ValueError: the header is damaged.
+    """
+    try:
+        codec = codec_of(stream)
+        if codec == "jpeg":
+            return _jpeg_shape(stream)
+        if codec == "png":
+            columns, rows = struct.unpack_from(">II", stream, 16)
+        else:  # ISO/IEC 15444-1 A.5.1: SOC, then SIZ
+            columns, rows, left, top = struct.unpack_from(">IIII", stream, 8)
+            columns, rows = columns - left, rows - top
+    except struct.error:
+        raise ValueError("the header of a film is cut off") from None
+    return rows, columns
+
+
+def _jpeg_shape(stream: bytes) -> tuple[int, int]:
+    """Size in the first frame header (ISO/IEC 10918-1 B.2.2)."""
+    place = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", stream, place)
+        if marker & 0xFFF0 == 0xFFC0 and marker & 0xF not in _NO_FRAME_HEADERS:
+            rows, columns = struct.unpack_from(">HH", stream, place + 5)
+            return rows, columns
+        if marker < 0xFF00:
+            raise ValueError("damaged JPEG stream")
+        place += 2 + length
+
+
 def decode_film(stream: bytes, *, bits: int, reduction: int = 0) -> NDArray[np.uint16]:
     """Decode a film at full or reduced size.
 
@@ -86,8 +124,12 @@ def decode_film(stream: bytes, *, bits: int, reduction: int = 0) -> NDArray[np.u
         [ceil(rows / 2**reduction), ceil(columns / 2**reduction)] uint16 in ``[0, 2**bits)``.
 
     Raises:
+        ValueError: the header is damaged, or declares too many pixels.
         Exception: whatever the codec raises on damaged streams.
     """
+    rows, columns = stream_shape(stream)
+    if not 0 < rows * columns <= MAX_PIXELS or min(rows, columns) < 1:
+        raise ValueError("a film of too many pixels")
     codec = codec_of(stream)
     if codec == "htj2k":
         return _decode_htj2k(stream, bits, reduction)

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from data_prep.bounded_reading import open_regular
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.folder_layout import SHARD_NAME
 from data_prep.shard_format.frame_key import frame_key
+from data_prep.shard_format.parquet_bytes import read_parquet
 from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS
 
 _MAX_MEMBER_BYTES, _MAX_SHARD_BYTES = 2**31, 2**48
@@ -59,8 +58,7 @@ def read_one_index(folder: PublicFolder, columns: Sequence[str] | None = None) -
     """
     path = local_file(folder, "index.parquet")
     try:
-        with open_regular(path) as file:
-            table = pq.read_table(file, columns=None if columns is None else list(columns))
+        table = read_parquet(path, columns)
     except (OSError, pa.ArrowException):
         raise ShardFormatError(
             f"index.parquet of {folder} cannot be read. Run the same shard command again to rewrite it"

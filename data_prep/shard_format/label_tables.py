@@ -2,12 +2,12 @@
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
+from data_prep.shard_format.parquet_bytes import read_parquet
 
 LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
 VALUES = ("present", "absent", "uncertain", "not_mentioned")
@@ -94,7 +94,7 @@ def _read(public: PublicFolder, name: str, schema: pa.Schema, known_schemas: tup
     if not path.exists():
         return schema.empty_table()
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException):
         table = None
     if table is None or not any(table.schema.equals(schema) for schema in known_schemas):

@@ -25,7 +25,7 @@ from data_prep.archive.withdrawn import add_withdrawn
 from data_prep.bounded_reading import MAX_CARD_BYTES, read_bounded
 from data_prep.deidentify.pseudonyms import canonical_number
 from data_prep.errors import SecretError, SettingsError
-from data_prep.runtime.atomic_write import atomic_folder, canonical_json, remove_temporary, synced_file
+from data_prep.runtime.atomic_write import atomic_folder, canonical_json, remove_temporary, restore_folder, synced_file
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card, removal_digest
 from data_prep.shard_format.folder_layout import SIDECAR_SUFFIX, film_suffix
@@ -113,6 +113,8 @@ def remove(public: Path, patients: Path, private: Path | None = None, runs: Sequ
         ShardFormatError: the folder is unfinished, damaged, in use or cannot be written.
         SecretError: ``private`` was made with another secret.
     """
+    if not public.exists() and public.parent.is_dir():
+        restore_folder(public)  # a removal was killed between its two renames
     folders = generation_folders(public)
     lines_of = _read_keys(patients, private, read_dataset_card(public))
     keys = set(lines_of)

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_prep.errors import DROP_REASONS, ShardFormatError
@@ -35,6 +34,7 @@ from data_prep.shard_format.label_tables import (
     read_boxes,
     read_labels,
 )
+from data_prep.shard_format.parquet_bytes import read_parquet
 from data_prep.shard_format.sidecar import SPLITS, Sidecar
 from data_prep.sharding.merged_tables import count_written_files, dataset_sha256
 
@@ -83,7 +83,7 @@ def _folder_problems(public: Path, card: DatasetCard) -> list[str]:
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
     """Table of a Parquet file; None if it is missing, damaged or of another schema."""
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException):
         return None
     return table if table.schema.equals(schema) else None

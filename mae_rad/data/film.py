@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data_prep.shard_format.apply_display import display_table
 from data_prep.shard_format.content_mask_bits import unpack_mask
-from data_prep.shard_format.film_codec import decode_film, reduction_for
+from data_prep.shard_format.film_codec import decode_film, reduction_for, stream_shape
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.patch_layout import Layout, Region, content_box
 
@@ -84,6 +84,8 @@ class Film:
 
     def _decode(self, reduction: int) -> NDArray[np.uint16]:
         if reduction not in self._decoded:
+            if stream_shape(self._stream) != (self.sidecar.rows, self.sidecar.columns):
+                raise ValueError("the size of the film is not that of its sidecar")
             self._decoded[reduction] = decode_film(self._stream, bits=self.sidecar.display.bits, reduction=reduction)
         return self._decoded[reduction]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.appended_folders import generation_folders
+from data_prep.shard_format.index import read_one_index
 from mae_rad.errors import EvaluationError, ShardFormatError
 
 _COLUMNS = ["shard", "sidecar_offset", "sidecar_size"]
@@ -59,7 +59,7 @@ def check_patient_splits(table: pa.Table) -> None:
 
 def _ends(folder: Path) -> list[tuple[Path, int]]:
     """Shards of a folder, with the end of their last sidecar in bytes."""
-    table = pq.read_table(folder / "index.parquet", columns=_COLUMNS, memory_map=True)
+    table = read_one_index(folder, _COLUMNS)
     ends = pc.add(pc.cast(table["sidecar_offset"], "int64"), pc.cast(table["sidecar_size"], "int64"))
     last = table.select(["shard"]).append_column("end", ends).group_by("shard").aggregate([("end", "max")])
     names, bytes_needed = last.column("shard").to_pylist(), last.column("end_max").to_pylist()

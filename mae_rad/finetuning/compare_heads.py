@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.boxes import EDGES
+from data_prep.shard_format.parquet_bytes import read_parquet
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import quick_estimates
@@ -183,10 +183,10 @@ def read_test_films(run: Path) -> dict[str, dict[str, Film]]:
     """Read the predictions of a finished run for its test films: label → key → film."""
     folder = run / "evaluation"
     try:
-        table = pq.read_table(folder / "predictions.parquet")
+        table = read_parquet(folder / "predictions.parquet")
         predictions = table.filter(pc.equal(table["split"], "test"))
         if (folder / FILMS_FILE).exists():
-            return _read_boxes(predictions, pq.read_table(folder / FILMS_FILE))
+            return _read_boxes(predictions, read_parquet(folder / FILMS_FILE))
         if "number" in predictions.column_names:
             return _read_pairs(predictions, NumberPair, "number", "predicted")
         if "class" in predictions.column_names:

@@ -48,7 +48,7 @@ def test_a_signature_is_used_but_not_shown() -> None:
     assert isinstance(recorded, FolderUrl)
     assert not recorded.is_complete
     with pytest.raises(StorageError, match=r"signature of https://host/shards.… is not recorded\. Give"):
-        read_file(recorded, "x")
+        read_file(recorded, "x", 9)
 
 
 def test_settings_take_urls_of_public_folders_only(tmp_path: Path) -> None:

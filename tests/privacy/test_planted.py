@@ -9,7 +9,6 @@ import zlib
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import imagecodecs
 import numpy as np
@@ -31,6 +30,7 @@ from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
 from tests.builders.dicom_builder import DX_FOR_PRESENTATION, write_film
+from tests.builders.planted_person import encodings_of
 from tests.builders.private_builder import anatomy
 
 pytestmark = pytest.mark.usefixtures("checks_in_this_process")
@@ -64,15 +64,6 @@ PLAIN = [
     *(struct.pack(code, number) for code, number in (("<Q", NUMBER), (">Q", NUMBER), ("<d", FLOAT), (">d", FLOAT))),
     b"19530714", b"1953-07-14", b"071953", DAY.isoformat().encode(), str((DAY - date(1970, 1, 1)).days).encode(),
 ]  # fmt: skip
-
-
-def encodings_of(value: bytes) -> set[bytes]:
-    """Encode a value as hexadecimal digits, base64 at each of three alignments, percent signs and escapes."""
-    found = {value.hex().encode(), quote(value).encode(), repr(value)[2:-1].encode()}
-    for shift in range(3):
-        text = base64.b64encode(bytes(shift) + value)
-        found.add(text[-(-8 * shift // 6) : len(text) - 4])  # without the characters that adjacent bytes share
-    return {encoded for encoded in found if len(encoded) >= 8}
 
 
 IDENTIFIERS = sorted({*PLAIN, *(encoded for value in PLAIN if len(value) >= 8 for encoded in encodings_of(value))})

@@ -6,13 +6,12 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
-from data_prep.shard_format.label_tables import LABELS_FILE
+from data_prep.shard_format.label_tables import LABELS_FILE, read_labels
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError, SettingsError
 
@@ -51,7 +50,7 @@ class Films:
             self.table.column("patient").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
         )
         self.split = _strings(self.table.column("split"))
-        tables = [_labels(folder) for folder in shards if local_file(folder, LABELS_FILE).exists()]
+        tables = [read_labels(folder) for folder in shards if local_file(folder, LABELS_FILE).exists()]
         self.labels = pa.concat_tables(tables) if tables else LABELS_SCHEMA.empty_table()
         pairs = np.unique(np.stack([self.patients, np.unique(self.split, return_inverse=True)[1]]), axis=1)
         shared = pairs.shape[1] - len(np.unique(self.patients))
@@ -90,13 +89,6 @@ class Films:
         """Return the labels that have values, or those that have numbers, sorted."""
         labelled = self.labels.filter(pc.is_valid(self.labels.column(kind)))
         return sorted(pc.unique(labelled.column("label")).to_pylist())
-
-
-def _labels(folder: PublicFolder) -> pa.Table:
-    try:
-        return pq.read_table(local_file(folder, LABELS_FILE), schema=LABELS_SCHEMA)
-    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError):
-        raise EvaluationError(f"labels.parquet is damaged: {folder}. Write it again with: mae-rad label") from None
 
 
 def _strings(column: pa.ChunkedArray) -> Strings:

@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.label_schema import BOXES_SCHEMA
 from data_prep.shard_format.label_tables import BOXES_FILE
+from data_prep.shard_format.parquet_bytes import read_parquet
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.settings import CompareSettings
@@ -58,8 +58,8 @@ def read_boxes(shards: Sequence[PublicFolder]) -> pa.Table:
         table = local_file(folder, BOXES_FILE)
         if table.exists():
             try:
-                tables.append(pq.read_table(table, columns=BOXES_SCHEMA.names))
-            except (OSError, pa.ArrowInvalid):
+                tables.append(read_parquet(table, BOXES_SCHEMA.names))
+            except (OSError, pa.ArrowException):
                 raise EvaluationError(
                     f"boxes.parquet is damaged: {folder}. Write it again with: mae-rad label"
                 ) from None

@@ -1,11 +1,10 @@
 """Format a comparison as text for the terminal (headline values) and as CSV (all rows)."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.runtime.atomic_write import atomic_text
+from data_prep.runtime.csv_text import csv_text
 from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.external_encoders import external_comparisons
 from mae_rad.evaluation.report.facts import Facts, TaskFacts
@@ -52,11 +51,8 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         path: CSV file to write.
     """
     flat = [row.flat() for row in rows]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(flat[0]))
-    writer.writeheader()
-    writer.writerows(flat)
-    atomic_text(path, text.getvalue())
+    names = list(flat[0])
+    atomic_text(path, csv_text([names, *([values[name] for name in names] for values in flat)]))
 
 
 def _how_to_read(results: ComparisonResults, facts: Facts) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.runtime.atomic_write import atomic_file
+from data_prep.shard_format.parquet_bytes import read_parquet
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.statistics.intervals import Interval
 
@@ -206,7 +207,7 @@ def read_comparison(path: Path) -> list[Row]:
         EvaluationError: there is no such file, or it is no comparison.
     """
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except FileNotFoundError:
         raise EvaluationError(f"{path} does not exist. Write it with: mae-rad compare") from None
     except (OSError, pa.ArrowInvalid):

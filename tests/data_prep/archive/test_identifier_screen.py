@@ -63,6 +63,15 @@ def screen(linkage: pa.Table) -> IdentifierScreen:
             "stein_rolf",
         ),
         *("mueller", "muller", "ludenscheidt_karl", "luedenscheidt", "muellerkarl", "otto_mueller", "ottomueller"),
+        *(
+            "m_ue_ll_er",
+            "zw_ie_b_el",
+            "xmueller",
+            "zwiebelx",
+            "muellerfracture",
+            "fracturezwiebel",
+            "no_zwiebelfracture",
+        ),
     ],
 )
 def test_a_label_with_a_part_of_a_name_is_found(screen: IdentifierScreen, label: str) -> None:

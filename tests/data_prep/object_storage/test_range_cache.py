@@ -1,5 +1,6 @@
 """The local cache gives back what it was given, never grows beyond its limit, and keeps what is used."""
 
+import hashlib
 import os
 import stat
 import time
@@ -7,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.folder_url import FolderUrl
+from data_prep.object_storage.published_files import PUBLISHED_FILE, PublishedFile, PublishedFiles
 from data_prep.object_storage.range_cache import CACHE, CACHE_GIB, RangeCache, cache_folder
+from data_prep.object_storage.range_reader import RangeReader
+from data_prep.object_storage.storage import ByteRange
 
 PART = 1000
 
@@ -81,3 +86,18 @@ def test_a_limit_of_zero_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyP
     RangeCache().put("a" * 64, 5, b"film")
     assert _size(folder) == 0
     assert cache_folder() == folder
+
+
+def test_a_folder_cannot_replace_the_films_of_another(tmp_path: Path) -> None:
+    """Whoever knows the checksum of a shard can publish other bytes under it."""
+    sha256 = hashlib.sha256(bytes(100)).hexdigest()
+    listed = PublishedFiles(files={"train-000000.tar": PublishedFile(size=100, sha256=sha256)}).model_dump_json()
+    part = ByteRange("train-000000.tar", 10, 20)
+    for name, data in (("strange", b"x" * 100), ("own", bytes(100))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train-000000.tar").write_bytes(data)
+        (tmp_path / name / PUBLISHED_FILE).write_text(listed)
+        reader = RangeReader(FolderUrl.parse(f"file://{tmp_path / name}"))
+        assert reader.read(part) == data[10:30]
+        os.truncate(tmp_path / name / "train-000000.tar", 0)
+        assert reader.read(part) == data[10:30]  # from the cache

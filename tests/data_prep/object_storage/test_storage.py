@@ -1,6 +1,11 @@
 """Requests are repeated while a storage cannot be reached, and only then; a failure is one line without secrets."""
 
+import contextlib
+import tracemalloc
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -109,10 +114,10 @@ def test_a_folder_is_written_and_read(tmp_path: Path) -> None:
     write_file(url, "a/b.tar", tmp_path / "here")
     write_file(url, "c.json", b"{}")
     assert (tmp_path / "there" / "a" / "b.tar").read_bytes() == b"0123456789"
-    assert read_file(url, "c.json") == b"{}"
+    assert read_file(url, "c.json", 9) == b"{}"
     assert read_ranges(url, [ByteRange("a/b.tar", 3, 4), ByteRange("a/b.tar", 8, 2)]) == [b"3456", b"89"]
     with pytest.raises(FileNotFoundError):
-        read_file(url, "absent")
+        read_file(url, "absent", 9)
     with pytest.raises(StorageError, match="lacks a file that it lists"):
         read_ranges(url, [ByteRange("absent", 0, 1)])
 
@@ -123,9 +128,9 @@ def test_a_web_server_gets_the_signature_with_every_request(tmp_path: Path) -> N
     with web_server(tmp_path) as (address, asked):
         url = FolderUrl.parse(f"{address}?sig=hush")
         assert read_ranges(url, [ByteRange("x.tar", 10, 5)]) == [bytes(range(10, 15))]
-        assert read_file(url, "x.tar") == bytes(range(100))
+        assert read_file(url, "x.tar", 100) == bytes(range(100))
         with pytest.raises(FileNotFoundError):
-            read_file(url, "absent")
+            read_file(url, "absent", 9)
     assert asked == ["/x.tar?sig=hush"] * 2 + ["/absent?sig=hush"]
 
 
@@ -134,3 +139,45 @@ def test_a_web_server_without_ranges_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(bytes(100))
     with web_server(tmp_path, ranges=False) as (address, _), pytest.raises(StorageError, match="sends whole files"):
         read_ranges(FolderUrl.parse(address), [ByteRange("x.tar", 10, 5)])
+
+
+class _Endless(BaseHTTPRequestHandler):
+    """Sends bytes for ever, also where a part is asked for, or packed."""
+
+    packed = zlib.compress(bytes(2**24), wbits=31)
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        is_packed = "packed" in self.path
+        self.send_response(206 if self.headers.get("Range") else 200)
+        if is_packed:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1 if is_packed else 2**12):
+                self.wfile.write(self.packed if is_packed else bytes(2**16))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["endless", "packed"])
+def test_no_more_is_read_than_was_asked_for(name: str) -> None:
+    pytest.importorskip("aiohttp")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endless)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = FolderUrl.parse(f"http://127.0.0.1:{server.server_port}/folder")
+    try:
+        tracemalloc.start()
+        with pytest.raises(StorageError, match=f"more for {name}"):
+            read_file(url, name, 1000)
+        with pytest.raises(StorageError, match="sends whole files"):
+            read_ranges(url, [ByteRange(name, 0, 1000)])
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+        server.shutdown()
+        server.server_close()

@@ -1,6 +1,7 @@
 """The codec of films: lossless over its whole range, readable by other decoders, reduced without wrapping."""
 
 import io
+import struct
 
 import imagecodecs
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.shard_format.film_codec import MAX_BITS, decode_film, encode_film, reduction_for
+from data_prep.shard_format.film_codec import MAX_BITS, Codec, decode_film, encode_film, reduction_for, stream_shape
 
 
 def collimated(bits: int, rows: int = 301, columns: int = 257) -> NDArray[np.uint16]:
@@ -83,3 +84,21 @@ def test_reduction_is_the_smallest_image_that_covers_the_target() -> None:
     assert reduction_for(1537, 1024, 769, 512) == 1  # reduced sizes are rounded up
     assert reduction_for(1536, 1024, 20, 1000) == 0  # both directions count
     assert reduction_for(100_000, 100_000, 1, 1) == 5
+
+
+@pytest.mark.parametrize("codec", ["htj2k", "png", "jpeg"])
+def test_the_size_is_read_from_the_header_and_bounded(codec: Codec) -> None:
+    values = np.random.default_rng(1).integers(0, 200, (37, 53)).astype(np.uint16)
+    stream = encode_film(values, codec)
+    assert stream_shape(stream) == (37, 53)
+    for cut in (3, 9, 14):
+        with pytest.raises(ValueError):
+            decode_film(stream[:cut], bits=15)
+    with pytest.raises(ValueError, match="too many pixels"):  # a header that declares 65,535 x 65,535
+        decode_film(_of_size(stream, codec, 65_535), bits=15)
+
+
+def _of_size(stream: bytes, codec: Codec, side: int) -> bytes:
+    places = {"jpeg": stream.find(b"\xff\xc0") + 5, "png": 16, "htj2k": 8}
+    size = struct.pack(">HH" if codec == "jpeg" else ">II", side, side)
+    return stream[: places[codec]] + size + stream[places[codec] + len(size) :]

@@ -204,3 +204,10 @@ def test_an_interruption_leaves_the_folder_whole_and_nothing_beside_it(
     options = ["--patients", str(folder / "list.txt"), "--private", str(folder / "P")]
     assert main(["remove", str(folder / "Q"), *options]) == 0
     assert not leftover.exists() and verify(folder / "Q") == []
+
+
+def test_a_folder_is_put_back_where_a_kill_came_between_its_renames(folder: Path) -> None:
+    shutil.copytree(folder / "Q", folder / ".Q.0123456789abcdef.part")
+    (folder / "Q").rename(folder / ".Q.0123456789abcdef.old")
+    assert remove(folder / "Q", folder / "list.txt", folder / "P").films == 5
+    assert sorted(path.name for path in folder.iterdir()) == ["P", "Q", "list.txt"]
