@@ -249,6 +249,14 @@ def run_label(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_review(args: argparse.Namespace) -> int:
+    """Read confirmed answers about labels from reports back."""
+    from data_prep.radiology_reports.review import review
+
+    print(review(args.private, args.answers))
+    return 0
+
+
 def is_override(argument: str) -> bool:
     """Whether an argument of the command line overrides a setting: ``key=value``."""
     return _OVERRIDE.fullmatch(argument) is not None

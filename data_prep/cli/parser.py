@@ -18,6 +18,7 @@ from data_prep.cli.commands import (
     run_publish,
     run_remove,
     run_report,
+    run_review,
     run_scan,
     run_shard,
     run_submit,
@@ -194,6 +195,14 @@ def _add_label_command(commands: Commands) -> None:
         "--language", choices=("de", "en"), help="language of all reports (default: detected for each report)"
     )
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
+
+    review = _command(
+        commands, "review", run_review, "read confirmed answers of report_review.html back as labels for label --labels"
+    )
+    review.add_argument("private", type=Path, metavar="PRIVATE", help="private folder whose reports were labelled")
+    review.add_argument(
+        "answers", type=Path, nargs="+", metavar="ANSWERS", help="CSV tables that the page has saved, one per reader"
+    )
 
 
 def _add_inspection_commands(commands: Commands) -> None:

@@ -14,7 +14,7 @@ from tests.builders.without_training import without_training
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA_PREP = ("phantom", "scan", "shard", "append", "verify", "audit", "preview", "borders", "report", "census", "label",
-             "submit", "bench-codecs", "publish")  # fmt: skip
+             "review", "submit", "bench-codecs", "publish")  # fmt: skip
 BENCHMARKS = {
     "content_mask", "report_labels", "throughput",
     "hidden_content", "loader", "mae_speed", "fine_detail",
