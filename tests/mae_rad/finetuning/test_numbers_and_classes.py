@@ -114,7 +114,7 @@ def test_classes_are_found_in_the_column_and_learnt(public: Path, multiclass: Pa
         probabilities = exported[row["key"]].class_probabilities
         assert probabilities is not None
         assert probabilities[0].tolist() == pytest.approx([row["probability"][name] for name in VIEWS], abs=1e-5)
-    pictures = {"confusion.png", "subgroups.png", "films-body-part.png", "learning_curves.png"}
+    pictures = {"confusion.png", "subgroups.png", "films-view.png", "learning_curves.png"}
     assert {path.name for path in (multiclass / "evaluation").iterdir()} == TABLES | pictures
     results = pq.read_table(multiclass / "evaluation" / "results.parquet").to_pylist()
     recalls = [row["value"] for row in results if (row["split"], row["metric"]) == ("test", "recall")]
