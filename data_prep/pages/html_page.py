@@ -1,6 +1,7 @@
 """Self-contained HTML pages with one style; also used by ``mae_rad``.
 
-The template engine escapes all texts; a page has no script, and its Content-Security-Policy forbids to load anything.
+The template engine escapes all texts; a page has no script, or the one whose SHA-256 its head states, and its
+Content-Security-Policy forbids to load anything.
 """
 
 import base64
