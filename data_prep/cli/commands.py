@@ -170,7 +170,7 @@ def run_borders(args: argparse.Namespace) -> int:
     """Draw sheets of the borders of films, for a review of burned-in text."""
     from data_prep.pages.border_sheets import write_border_sheets
 
-    print(write_border_sheets(args.public, args.out, films=args.films))
+    print(write_border_sheets(args.public, args.out, films=args.films, ocr_films=args.ocr))
     return 0
 
 

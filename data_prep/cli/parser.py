@@ -235,6 +235,10 @@ def _add_inspection_commands(commands: Commands) -> None:
     borders.add_argument(
         "--films", type=int, default=12, metavar="N", help="number of films per device model and size (default: 12)"
     )
+    borders.add_argument(
+        "--ocr", type=int, default=0, metavar="N",
+        help="also search N films per device model and size for text anywhere, by OCR; needs mae_rad[ocr] (default: 0)",
+    )  # fmt: skip
 
     census = _command(commands, "census", run_census, "count films and patients of a private or a public folder")
     census.add_argument(

@@ -43,6 +43,7 @@ _HEADER_KEYWORDS = (
     *("Modality", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "PhotometricInterpretation", "BitsStored"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "PixelRepresentation"),
     *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _SPLIT: Split = "test"
 """A value for the sidecar, which requires one; it has no meaning for a film outside of shards."""

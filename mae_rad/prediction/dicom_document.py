@@ -45,9 +45,14 @@ class Author(NamedTuple):
     chance_warnings: dict[str, str]
 
 
+def has_frames(film: Dataset) -> bool:
+    """Whether the SOP class of a film has frames (PS3.3 table 10-3)."""
+    return str(film.SOPClassUID) in _MULTI_FRAME_CLASSES
+
+
 def frames_of(film: Dataset, record: Record) -> list[int] | None:
-    """The frame of a film, where its SOP class has frames (PS3.3 table 10-3)."""
-    return [record.frame] if record.frame and str(film.SOPClassUID) in _MULTI_FRAME_CLASSES else None
+    """The frame of a film, where its SOP class has frames."""
+    return [record.frame] if record.frame and has_frames(film) else None
 
 
 def derived_uid(author: Author, *names: str) -> UID:

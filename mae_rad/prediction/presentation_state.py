@@ -19,6 +19,7 @@ from mae_rad.prediction.dicom_document import (
     derived_uid,
     encode_in_unicode,
     frames_of,
+    has_frames,
     with_required_attributes,
 )
 from mae_rad.prediction.record import FoundBox, Record
@@ -49,6 +50,8 @@ def presentation_state(header: Dataset, record: Record, author: Author) -> pr.Gr
     film = with_required_attributes(header)
     encode_in_unicode(film)  # labels and units may have any letters
     film.SamplesPerPixel = 1  # of every film that is predicted
+    if has_frames(film):
+        _add_functional_groups(film)
     frames = frames_of(film, record)
     annotation = pr.GraphicAnnotation(
         referenced_images=[film],
@@ -100,6 +103,27 @@ def answer_lines(record: Record) -> Iterator[str]:
         yield f"OUT OF SCOPE: {record.reason.replace('_', ' ')}; a guess"
     yield from (f"WARNING: {warning}" for warning in record.warnings)
     yield "By a model, for research. Not a medical device."
+
+
+def _add_functional_groups(film: Dataset) -> None:
+    """Put the display where highdicom looks for it in a class with frames, unless the film has it there itself."""
+    if "SharedFunctionalGroupsSequence" not in film:
+        shared = Dataset()
+        if "RescaleSlope" in film:
+            shared.PixelValueTransformationSequence = [_part(film, "RescaleSlope", "RescaleIntercept", "RescaleType")]
+        if "WindowCenter" in film:
+            shared.FrameVOILUTSequence = [_part(film, "WindowCenter", "WindowWidth", "VOILUTFunction")]
+        film.SharedFunctionalGroupsSequence = [shared]
+    if "PerFrameFunctionalGroupsSequence" not in film:
+        film.PerFrameFunctionalGroupsSequence = []
+
+
+def _part(film: Dataset, *keywords: str) -> Dataset:
+    part = Dataset()
+    for keyword in keywords:
+        if keyword in film:
+            part[keyword] = film[keyword]
+    return part
 
 
 def _answers(record: Record) -> pr.TextObject:

@@ -114,7 +114,10 @@ def test_a_frame_of_a_multi_frame_film_is_named(tmp_path: Path) -> None:
     _, second = read_films(ArchiveFile(str(path), path.name), PreparationSettings())
     assert second.header is not None
     second.header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7.3"
+    second.header.WindowCenter, second.header.WindowWidth, second.header.RescaleSlope = 500, 900, 3
+    second.header.RescaleIntercept, second.header.RescaleType = 0, "US"
     state = read_back(second.header, record(frame=2))
+    assert (state.SoftcopyVOILUTSequence[0].WindowCenter, state.RescaleSlope) == (500, 3)
     assert state.GraphicAnnotationSequence[0].ReferencedImageSequence[0].ReferencedFrameNumber == 2
 
 
