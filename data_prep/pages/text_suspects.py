@@ -2,7 +2,7 @@
 
 | file in OUT | contents |
 |---|---|
-| ``text_suspects.csv`` | rank, key, maker, model, size, letters, lines, confidence, box of the longest line, verdict (empty) |
+| ``text_suspects.csv`` | rank, key, maker, model, size, letters, lines, the longest line (confidence, box), verdict |
 | ``text_suspects.png`` | the first films, with their lines marked |
 """
 
@@ -38,8 +38,8 @@ _DRAWN = 40
 _SIDE = 300
 """Pixels of the longer side of a film on the sheet."""
 _COLOUR = (255, 176, 0)
-_COLUMNS = ("rank", "key", "maker", "model", "size", "letters", "lines", "confidence", "x_min", "y_min", "x_max", "y_max",
-            "verdict")  # fmt: skip
+_COLUMNS = ("rank", "key", "maker", "model", "size", "letters", "lines", "confidence", "x_min", "y_min", "x_max",
+            "y_max", "verdict")  # fmt: skip
 
 Group = tuple[str, str, str]
 """Maker, model and size."""
