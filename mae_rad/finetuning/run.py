@@ -130,9 +130,13 @@ class Finetuning(TrainingTask):
         del step
         return float("nan")
 
+    def evaluates(self, done: int) -> bool:
+        """Whether a validation is due."""
+        return done % self.settings.evaluation.every == 0 or done in self.settings.optimizer.segment_ends
+
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Validate on the val films, and keep the best weights so far."""
-        if done % self.settings.evaluation.every and done not in self.settings.optimizer.segment_ends:
+        if not self.evaluates(done):
             return
         val = self._outputs("val", ranks)
         if ranks.first:
