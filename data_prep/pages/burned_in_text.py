@@ -75,8 +75,9 @@ def find_text(values: NDArray[np.uint16]) -> FilmText:
         letters = sum(unicodedata.category(letter)[0] in "LN" for letter in text)
         if letters >= _MIN_LETTERS and confidence >= _MIN_CONFIDENCE:
             low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-            box = (low[0] / width, low[1] / height, high[0] / width, high[1] / height)
-            lines.append(TextLine(letters, float(confidence), tuple(float(np.clip(edge, 0, 1)) for edge in box)))
+            left, right = (min(max(float(x) / width, 0.0), 1.0) for x in (low[0], high[0]))
+            top, bottom = (min(max(float(y) / height, 0.0), 1.0) for y in (low[1], high[1]))
+            lines.append(TextLine(letters, float(confidence), (left, top, right, bottom)))
     return FilmText(tuple(lines))
 
 

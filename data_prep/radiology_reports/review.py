@@ -51,7 +51,7 @@ class _Film(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Agreement:
+class KindAgreement:
     """Answers about the mentions of one kind.
 
     Attributes:
@@ -91,7 +91,7 @@ class ReviewSummary:
         private: private folder.
     """
 
-    agreement: Sequence[Agreement]
+    agreement: Sequence[KindAgreement]
     readers: int
     disagreements: int
     labels: int
@@ -102,7 +102,7 @@ class ReviewSummary:
         all_mentions = [one for one in self.agreement if one.finding != ANY]
         totals = {verdict: sum(one.counts[verdict] for one in all_mentions) for verdict in VERDICTS}
         title = f"  {'answers':<36}" + "".join(f"{verdict:>8}" for verdict in VERDICTS) + "   share right [95 %]"
-        lines = [title, *map(str, self.agreement), str(Agreement("all mentions", "of the page", totals))]
+        lines = [title, *map(str, self.agreement), str(KindAgreement("all mentions", "of the page", totals))]
         lines.append(f"readers: {self.readers}; mentions on which they differ: {self.disagreements}")
         if not self.labels:
             return "\n".join(
@@ -251,11 +251,11 @@ def _decided(mentions: Sequence[Mention], answers: Mapping[tuple[str, str, int, 
     return [mention for mention in corrected if mention.finding not in open_findings]
 
 
-def _agreement(answers: Sequence[Answer]) -> list[Agreement]:
+def _agreement(answers: Sequence[Answer]) -> list[KindAgreement]:
     counts: dict[tuple[str, str], Counter[str]] = {}
     for answer in answers:
         counts.setdefault((answer.finding, answer.assertion), Counter())[answer.verdict] += 1
-    return [Agreement(*kind, of_kind) for kind, of_kind in sorted(counts.items())]
+    return [KindAgreement(*kind, of_kind) for kind, of_kind in sorted(counts.items())]
 
 
 def _disagreements(answers: Sequence[Answer]) -> int:
@@ -265,7 +265,7 @@ def _disagreements(answers: Sequence[Answer]) -> int:
     return sum({RIGHT, WRONG} <= given for given in verdicts.values())
 
 
-def _agreement_csv(agreement: Sequence[Agreement]) -> str:
+def _agreement_csv(agreement: Sequence[KindAgreement]) -> str:
     rows = [
         (
             one.finding,

@@ -30,7 +30,7 @@ CONTRASTS = (0.1, 0.25, 0.6)
 _ATTEMPTS = 200
 
 
-class Planted(NamedTuple):
+class PlantedLine(NamedTuple):
     """A line of text on a film.
 
     Attributes:
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"time per film of {options.side} pixels: median {np.median(seconds):.2f} s")
 
 
-def plant(values: NDArray[np.uint16], generator: np.random.Generator) -> tuple[NDArray[np.uint16], list[Planted]]:
+def plant(values: NDArray[np.uint16], generator: np.random.Generator) -> tuple[NDArray[np.uint16], list[PlantedLine]]:
     """Write a line of each height into a film, at places that do not overlap.
 
     Args:
@@ -87,7 +87,7 @@ def plant(values: NDArray[np.uint16], generator: np.random.Generator) -> tuple[N
     Returns:
         The film with text, and its lines; a line for which there is no place is left out.
     """
-    written, lines = values.copy(), list[Planted]()
+    written, lines = values.copy(), list[PlantedLine]()
     for height in HEIGHTS:
         mask = _letters(f"{_name(generator)} {_date(generator)}", height)
         rows, columns = mask.shape
@@ -101,7 +101,7 @@ def plant(values: NDArray[np.uint16], generator: np.random.Generator) -> tuple[N
                 background = float(np.median(region))
                 target = background + 65535 * contrast * (1 if background < 32768 else -1)
                 region[:] = np.clip(region + (target - background) * mask, 0, 65535).astype(np.uint16)
-                lines.append(Planted(height, contrast, box))
+                lines.append(PlantedLine(height, contrast, box))
                 break
     return written, lines
 
@@ -112,7 +112,8 @@ def _letters(text: str, height: int) -> NDArray[np.float32]:
     left, top, right, bottom = font.getbbox(text)
     picture = Image.new("L", (round(right - left) + 4, round(bottom - top) + 4))
     ImageDraw.Draw(picture).text((2 - left, 2 - top), text, fill=255, font=font)
-    return cv2.GaussianBlur(np.asarray(picture, dtype=np.float32) / 255, (0, 0), 0.5)
+    coverage = np.asarray(picture, dtype=np.float32) / 255
+    return np.asarray(cv2.GaussianBlur(coverage, (0, 0), 0.5), dtype=np.float32)
 
 
 def _name(generator: np.random.Generator) -> str:
@@ -128,7 +129,7 @@ def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _is_found(line: Planted, text: FilmText, shape: tuple[int, ...]) -> bool:
+def _is_found(line: PlantedLine, text: FilmText, shape: tuple[int, ...]) -> bool:
     """Whether the centre of a line of the text lies in the planted one."""
     rows, columns = shape
     left, top, right, bottom = line.box

@@ -43,7 +43,7 @@ def draw_learning_curves(logged: Logged, best_step: int, path: Path) -> Path | N
     figure = Figure(figsize=(4.1 * columns, 3.0 * lines), layout="constrained")
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for panel, (name, curve) in zip(axes, panels.items(), strict=False):
-        marker = "o" if name.startswith(_VALIDATION) else None
+        marker = "o" if name.startswith(_VALIDATION) or len(curve) == 1 else None
         panel.plot(*zip(*curve, strict=True), color=COLOURS[0], linewidth=1.6, marker=marker, markersize=4)
         panel.axvline(best_step, color=GREY, linewidth=1, linestyle=":")
         style_axes(panel, across="optimiser step", title=_title(name), grid="y")
