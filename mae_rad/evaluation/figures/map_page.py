@@ -7,7 +7,7 @@ share are not named. The one script of the page is in it too, and its Content-Se
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,6 @@ def sampled_films(films: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).permutation(films)[:count])
 
 
-def without_empty(colourings: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.object_]]:
+def without_empty(colourings: Mapping[str, NDArray[np.object_]]) -> dict[str, NDArray[np.object_]]:
     """Leave out colourings that have no value for any film."""
-    arrays = {name: np.array(values, dtype=object) for name, values in colourings.items()}
-    return {name: values for name, values in arrays.items() if (values != "").any()}
+    return {name: values for name, values in colourings.items() if (values != "").any()}

@@ -110,4 +110,5 @@ def test_films_are_sampled_the_same_each_time_and_empty_colourings_are_left_out(
     chosen = sampled_films(rows, 10)
     assert len(chosen) == 10 and np.array_equal(chosen, sampled_films(rows, 10)) and set(chosen) <= set(rows)
     assert np.array_equal(sampled_films(rows, 1000), rows)
-    assert list(without_empty({"a": ["", ""], "b": ["", "x"]})) == ["b"]
+    colourings = {"a": np.array(["", ""], dtype=object), "b": np.array(["", "x"], dtype=object)}
+    assert list(without_empty(colourings)) == ["b"]
