@@ -5,6 +5,7 @@ EVALUATION/
   results.txt          the same as text, and which films were left out
   predictions.parquet  predictions for the films of val and test
   *.png                pictures of test, or of val without test films
+  report.html          one page of all this, with the learning curves, see ``finetuning/report``
 """
 
 from abc import ABC, abstractmethod
