@@ -170,7 +170,7 @@ def run_borders(args: argparse.Namespace) -> int:
     """Draw sheets of the borders of films, for a review of burned-in text."""
     from data_prep.pages.border_sheets import write_border_sheets
 
-    print(write_border_sheets(args.public, args.out, films=args.films))
+    print(write_border_sheets(args.public, args.out, films=args.films, ocr_films=args.ocr))
     return 0
 
 
@@ -246,6 +246,14 @@ def run_label(args: argparse.Namespace) -> int:
     if reports:
         print(label_from_reports(args.private, reports, args.out, args.language))
     print(write_overview(args.private, args.out, label_settings))
+    return 0
+
+
+def run_review(args: argparse.Namespace) -> int:
+    """Read confirmed answers about labels from reports back."""
+    from data_prep.radiology_reports.review import review
+
+    print(review(args.private, args.answers))
     return 0
 
 

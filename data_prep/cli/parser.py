@@ -18,6 +18,7 @@ from data_prep.cli.commands import (
     run_publish,
     run_remove,
     run_report,
+    run_review,
     run_scan,
     run_shard,
     run_submit,
@@ -195,6 +196,14 @@ def _add_label_command(commands: Commands) -> None:
     )
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
 
+    review = _command(
+        commands, "review", run_review, "read confirmed answers of report_review.html back as labels for label --labels"
+    )
+    review.add_argument("private", type=Path, metavar="PRIVATE", help="private folder whose reports were labelled")
+    review.add_argument(
+        "answers", type=Path, nargs="+", metavar="ANSWERS", help="CSV tables that the page has saved, one per reader"
+    )
+
 
 def _add_inspection_commands(commands: Commands) -> None:
     verify = _command(
@@ -226,6 +235,10 @@ def _add_inspection_commands(commands: Commands) -> None:
     borders.add_argument(
         "--films", type=int, default=12, metavar="N", help="number of films per device model and size (default: 12)"
     )
+    borders.add_argument(
+        "--ocr", type=int, default=0, metavar="N",
+        help="also search N films per device model and size for text anywhere, by OCR; needs mae_rad[ocr] (default: 0)",
+    )  # fmt: skip
 
     census = _command(commands, "census", run_census, "count films and patients of a private or a public folder")
     census.add_argument(

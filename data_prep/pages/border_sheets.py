@@ -4,6 +4,7 @@
 |---|---|
 | ``<number>_<maker>_<model>_<size>.png`` | films of one device model and of about one size |
 | ``films.csv`` | sheet, line, key, maker, model, size, letter-like marks, verdict (empty) |
+| ``text_suspects.csv`` ``.png`` | with OCR: films with text, see :mod:`data_prep.pages.text_suspects` |
 
 Every line shows the four borders of one film with raised local contrast; the left and right border are rotated by 90°.
 Films with the most letter-like marks are first. The first line overlays the thin strokes of all films of the sheet, so
@@ -26,6 +27,7 @@ from PIL import Image
 
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
+from data_prep.pages.burned_in_text import check_ocr_installed
 from data_prep.pages.contact_sheet import (
     FRAME,
     LegendEntry,
@@ -37,6 +39,7 @@ from data_prep.pages.contact_sheet import (
     scale_film,
 )
 from data_prep.pages.film_thumbnail import read_displayed_film
+from data_prep.pages.text_suspects import SUSPECTS_TABLE, write_suspects
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.csv_text import safe_rows
 from data_prep.runtime.progress import Progress
@@ -74,17 +77,27 @@ class BorderSheets:
         sheets: number of sheets.
         films_drawn: number of films on the sheets.
         films: number of films in the shards.
+        searched: number of films searched by OCR; None without it.
+        with_text: number of those on which it found text.
     """
 
     out: Path
     sheets: int
     films_drawn: int
     films: int
+    searched: int | None = None
+    with_text: int = 0
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"{self.out}: {self.sheets} sheets with {self.films_drawn} of {self.films} films; review each sheet, and"
             " mark films with a name, number or date in films.csv"
+        )
+        if self.searched is None:
+            return text
+        return (
+            f"{text}\nOCR: text on {self.with_text} of {self.searched} films, in {SUSPECTS_TABLE}, most letters first;"
+            " what it does not find may be there all the same"
         )
 
 
@@ -105,17 +118,23 @@ class _Film:
     letters: int
 
 
-def write_border_sheets(public: PublicFolder, out: Path, *, films: int = FILMS_PER_SHEET) -> BorderSheets:
-    """Draw one sheet per maker, model and size.
+def write_border_sheets(
+    public: PublicFolder, out: Path, *, films: int = FILMS_PER_SHEET, ocr_films: int = 0
+) -> BorderSheets:
+    """Draw one sheet per maker, model and size, and list films on which OCR finds text.
 
     Args:
         public: complete public folder.
         out: new or empty folder.
         films: largest number of films per sheet, at least 1.
+        ocr_films: largest number of films per sheet's group that are searched by OCR; 0 for none.
 
     Raises:
+        UserError: the extra ``[ocr]`` is needed and not installed.
         ShardFormatError: the public folder is missing or unfinished, or ``out`` is not empty or cannot be written.
     """
+    if ocr_films:
+        check_ocr_installed()
     index = read_index(public).to_pylist()
     if out.is_dir() and any(out.iterdir()):
         raise ShardFormatError(f"{out} is not empty; give a new or an empty folder as --out")
@@ -141,13 +160,14 @@ def write_border_sheets(public: PublicFolder, out: Path, *, films: int = FILMS_P
                 table.writerows(safe_rows(rows_of_films))
                 films_drawn += len(selected)
                 progress.add()
+        searched = write_suspects(public, ordered, out, films=ocr_films) if ocr_films else (None, 0)
     except OSError as error:
         raise ShardFormatError(
             f"the sheets cannot be written into {out} ({error.strerror}); give another --out"
         ) from None
     finally:
         progress.close()
-    return BorderSheets(out, len(ordered), films_drawn, len(index))
+    return BorderSheets(out, len(ordered), films_drawn, len(index), *searched)
 
 
 def _size_class(row: dict[str, Any]) -> str:

@@ -1,12 +1,15 @@
 """Self-contained HTML pages with one style; also used by ``mae_rad``.
 
-The template engine escapes all texts; a page has no script, and its Content-Security-Policy forbids to load anything.
+The template engine escapes all texts; a page has no script, or the one whose SHA-256 its head states, and its
+Content-Security-Policy forbids to load anything.
 """
 
+import base64
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 
 def environment(package: str) -> Environment:
@@ -32,6 +35,18 @@ def environment(package: str) -> Environment:
         "release": version("mae_rad"),
     }
     return templates
+
+
+def picture_element(picture: bytes, described: str, *, kind: str = "png") -> Markup:
+    """Return an ``img`` element that contains its picture.
+
+    Args:
+        picture: of the file.
+        described: description for screen readers.
+        kind: ``png`` or ``jpeg``.
+    """
+    data = base64.b64encode(picture).decode()
+    return Markup('<img src="data:image/{};base64,{}" alt="{}">').format(kind, data, described)
 
 
 def percent(share: float) -> str:

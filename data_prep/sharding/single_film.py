@@ -40,7 +40,10 @@ _HEADER_KEYWORDS = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
     *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber"),
     *("ReferringPhysicianName", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "SpecificCharacterSet"),
-    *("Modality", "NumberOfFrames", "Rows", "Columns"),
+    *("Modality", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "PhotometricInterpretation", "BitsStored"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "PixelRepresentation"),
+    *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _SPLIT: Split = "test"
 """A value for the sidecar, which requires one; it has no meaning for a film outside of shards."""
@@ -72,7 +75,7 @@ class PreparedFilm:
     Attributes:
         stream: encoded pixels.
         sidecar: as in a shard, but its keys and split have no meaning.
-        header: DICOM elements of patient, study and object, unchanged; None for PNG and JPEG.
+        header: DICOM elements of patient, study, object and display, unchanged; None for PNG and JPEG.
     """
 
     stream: bytes

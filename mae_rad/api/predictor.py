@@ -58,7 +58,13 @@ class FilmPredictor:
         check_in_training("body_part", body_part, self.card.scope.body_parts)
         check_in_training("view", view, self.card.scope.views)
         settings = InferenceSettings(
-            body_part=body_part, view=view, out_of_scope=out_of_scope, overlays="none", explain="none", reports=False
+            body_part=body_part,
+            view=view,
+            out_of_scope=out_of_scope,
+            overlays="none",
+            explain="none",
+            reports=False,
+            presentation_states=False,
         )
         answering = FilmInference(self.predictor, settings)
         records: list[Record] = []

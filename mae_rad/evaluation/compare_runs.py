@@ -8,6 +8,7 @@ from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, com
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.cpu_threads import limit_threads
 from mae_rad.evaluation.figures.all_figures import draw_embeddings, draw_numbers
+from mae_rad.evaluation.figures.map_page import MAP_PAGE
 from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.mlflow_runs import log_comparison
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, build_facts, hide_rare_subsets, write_facts
@@ -51,7 +52,8 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
             tracker.finish("FAILED")
             raise
         tracker.finish()
-    return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri, view)}"
+    map_line = f"Map:    {settings.out / MAP_PAGE}\n" if (settings.out / MAP_PAGE).exists() else ""
+    return f"{table}\n\nReport: {settings.out / PAGE}\n{map_line}MLflow: {open_command(uri, view)}"
 
 
 def _write(inputs: ComparisonInputs, results: ComparisonResults, facts: Facts) -> str:

@@ -21,6 +21,7 @@ from data_prep.folder_url import folder_name
 from mae_rad.embedding.mlflow_encoder import LOADER, USAGE
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.figures.map_page import MAP_PAGE
 from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.external_encoders import external_comparisons
@@ -46,7 +47,7 @@ from mae_rad.tracking import (
     address,
 )
 
-TABLES = ("report.html", "comparison.parquet", "comparison.csv", "comparison.txt", "facts.json")
+TABLES = ("report.html", MAP_PAGE, "comparison.parquet", "comparison.csv", "comparison.txt", "facts.json")
 _LEARNED_POOL = "attentive"
 """Pool of the attentive probe, which learns its pooling: logged with the encoder's first pooling."""
 _METRIC_DIGITS = 4
@@ -86,8 +87,9 @@ def log_comparison(
     tracker.describe(tags)
     tracker.inputs(data)
     tracker.views(views)
-    for name in TABLES:
-        tracker.file(settings.out / name, "")
+    for path in (settings.out / name for name in TABLES):
+        if path.exists():  # a comparison of few films has no map
+            tracker.file(path, "")
     for picture in sorted((settings.out / PICTURES).glob("*.png")):
         tracker.picture(picture, PICTURES)
     for candidate in candidates:

@@ -24,6 +24,7 @@ from mae_rad.objectives import FILM, objective_settings
 from mae_rad.training.checkpoint_seal import has_valid_seal
 from mae_rad.training.save_and_resume import find_change, read_record
 from mae_rad.training.settings import OptimizerSettings
+from mae_rad.training.weight_average import AVERAGE
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 _PREFIX = "objective."
@@ -112,7 +113,8 @@ def _weights(path: Path, run: Path, trusted: bool) -> dict[str, torch.Tensor]:
             " export."
         )
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["module"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = checkpoint.get("mae_rad", {}).get(AVERAGE) or checkpoint["module"]
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
         raise WeightsError(f"{path} is damaged or holds more than weights. Choose another step.") from None
     return {name.removeprefix(_PREFIX): value for name, value in state.items()}

@@ -21,6 +21,8 @@ class Scope(Settings):
     """Body part, as in the index → number of training films; films without a recorded one are not counted."""
     views: dict[str, int]
     """View position → number of training films."""
+    answers: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """What the model answers → value → number of training films of which it is known."""
 
 
 class PredictorCard(Settings):
@@ -42,6 +44,8 @@ class PredictorCard(Settings):
     """Preparation of the films of the training shards; film files are prepared in the same way."""
     measured: dict[str, str] = Field(default_factory=dict)
     """Results of the final evaluation on test films, as text."""
+    chance_warnings: dict[str, str] = Field(default_factory=dict)
+    """Answer → why the test films do not show that it is better than chance; said beside every prediction."""
     provenance: dict[str, str | int | float | None]
     """Hashes, counts and versions; nothing identifying."""
     parameters: int = Field(ge=1)
@@ -84,13 +88,13 @@ for record in records:
 
 * Body parts (films): {_counts(card.scope.body_parts)}.
 * Views (films): {_counts(card.scope.views)}.
-
+{_trained_on(card.scope.answers)}
 Predictions for other films are not supported by data; by default these films are refused.
 
 ## Measured on test films
 
 {_table(card.measured)}
-
+{_warned(card.chance_warnings)}
 {_answers(card)}
 
 ## Origin
@@ -138,7 +142,18 @@ Chosen on val films; a probability of at least the threshold counts as present.
 {points}"""
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _trained_on(answers: Mapping[str, Mapping[str, int]]) -> str:
+    """A line per answer with its training films; empty for a predictor that did not record them."""
+    return "".join(f"* {answer} (films): {_counts(counts)}.\n" for answer, counts in answers.items())
+
+
+def _warned(warnings: Mapping[str, str]) -> str:
+    """Which answers are not shown to be better than chance; empty without any."""
+    lines = "\n".join(f"* **{answer}: not shown to be better than chance**: {why}." for answer, why in warnings.items())
+    return f"\n{lines}\n" if lines else ""
+
+
+def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none recorded"
 
 

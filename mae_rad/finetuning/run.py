@@ -30,6 +30,7 @@ from mae_rad.export.predictor_card import Scope
 from mae_rad.export.predictor_folder import build_model, save_predictor
 from mae_rad.finetuning.patient_splits import rows_by_split
 from mae_rad.finetuning.registry import build_task
+from mae_rad.finetuning.report.report_page import PAGE, write_page
 from mae_rad.finetuning.task.cached_features import FeatureCache, cache_bytes, cached_batches, group_by_tokens, to_cache
 from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
@@ -129,9 +130,13 @@ class Finetuning(TrainingTask):
         del step
         return float("nan")
 
+    def evaluates(self, done: int) -> bool:
+        """Whether a validation is due."""
+        return done % self.settings.evaluation.every == 0 or done in self.settings.optimizer.segment_ends
+
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Validate on the val films, and keep the best weights so far."""
-        if done % self.settings.evaluation.every and done not in self.settings.optimizer.segment_ends:
+        if not self.evaluates(done):
             return
         val = self._outputs("val", ranks)
         if ranks.first:
@@ -157,12 +162,18 @@ class Finetuning(TrainingTask):
             "calibration": final.calibration,
             "operating_points": final.operating_points,
             "measured": final.measured,
-            "scope": Scope(body_parts=self._counts("body_part"), views=self._counts("view")),
+            "chance_warnings": final.chance_warnings,
+            "scope": Scope(
+                body_parts=self._counts("body_part"),
+                views=self._counts("view"),
+                answers=self._task.training_answers(self._rows["train"]),
+            ),
             "film": self._preparation(),
             "provenance": self.provenance() | self._films_used() | {"best_step": step},
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
         self._save_encoder(folder, step)
+        write_page(folder.path)
 
     def result(self, folder: RunFolder) -> RegisteredModel:
         """Return the predictor, for the model registry."""
@@ -171,7 +182,7 @@ class Finetuning(TrainingTask):
     def conclusion(self, folder: RunFolder) -> str:
         """Where predictor and test metrics are, and how to predict."""
         return (
-            f"predictor: {folder.predictor}\nmetrics of the test films: {folder.evaluation}\n"
+            f"predictor: {folder.predictor}\nreport: {folder.evaluation / PAGE}\n"
             f"next:\n  mae-rad predict {folder.path} FILES out=PRIVATE      findings of film files"
         )
 

@@ -26,7 +26,7 @@ from mae_rad.prediction.film_reader import ReadFilm, ReadResult
 from mae_rad.prediction.in_scope import NO_LABEL, labels_for_film, out_of_scope_reason
 from mae_rad.prediction.overlay import HeatMap
 from mae_rad.prediction.prediction_folder import PredictRequest, escaped_path
-from mae_rad.prediction.prediction_writer import PredictedFilm
+from mae_rad.prediction.prediction_writer import Documents, PredictedFilm
 from mae_rad.prediction.record import Finding, FoundBox, PredictedClass, PredictedNumber, Record
 from mae_rad.prediction.settings import InferenceSettings
 
@@ -105,7 +105,8 @@ class FilmInference:
             if not labels or (reason is not None and self._settings.out_of_scope == "refuse"):
                 yield Record(**fields, status="out_of_scope", reason=reason or NO_LABEL)
             else:
-                yield FilmRequest(film, {**fields, "status": "answered", "reason": reason}, labels)
+                answered = {"status": "answered", "reason": reason, "warnings": self._warnings_for(labels)}
+                yield FilmRequest(film, fields | answered, labels)
 
     def _film_fields(self, sidecar: Sidecar) -> dict[str, Any]:
         """Fields of the record that come from the sidecar, or from the settings where it has none."""
@@ -123,6 +124,13 @@ class FilmInference:
         fields = self._film_fields(sidecar)
         film = sidecar.model_dump() | {name: fields[name] for name in ("body_part", "view")}
         return labels_for_film(self._task.targets, film)
+
+    def _warnings_for(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Warnings of the answers that a film gets."""
+        warned = self._predictor.card.chance_warnings.items()
+        return tuple(
+            f"{answer} is not shown to be better than chance: {why}" for answer, why in warned if answer in labels
+        )
 
     def answers(self, requests: Sequence[FilmRequest]) -> list[PredictedFilm]:
         """Predict films.
@@ -168,8 +176,11 @@ class FilmInference:
     def _to_write(self, film: ReadFilm, record: Record, maps: tuple[HeatMap, ...]) -> PredictedFilm:
         wanted = self._settings.overlays
         has_picture = wanted == "all" or (wanted == "findings" and record.found)
-        header = film.header if self._settings.reports and self._has_findings else None
-        return PredictedFilm(record, film.stream, film.sidecar, header, maps if has_picture else None)
+        documents = Documents(
+            report=film.header is not None and self._settings.reports and self._has_findings,
+            state=film.header is not None and self._settings.presentation_states,
+        )
+        return PredictedFilm(record, film.stream, film.sidecar, film.header, maps if has_picture else None, documents)
 
     def _numbers(self, request: FilmRequest, values: Sequence[float]) -> tuple[PredictedNumber, ...]:
         assert isinstance(self._task, RegressionSettings)

@@ -33,7 +33,7 @@ request = urllib.request.Request(
 )
 print(json.load(urllib.request.urlopen(request)))  # one answer per film: status, findings, boxes, numbers, classes
 ```"""
-_PRIVATE = {"number", "path", "size", "changed", "overlay", "report", "no_report"}
+_PRIVATE = {"number", "path", "size", "changed", "overlay", "report", "no_report", "state", "no_state"}
 """Fields of a record that concern files; the file of a request has no name."""
 
 
@@ -65,7 +65,8 @@ class ServedPredictor:
             ValidationError: a param has another value (pydantic).
         """
         given = {name: value for name, value in (params or {}).items() if value}
-        settings = InferenceSettings.model_validate({"overlays": "none", "explain": "none", "reports": False, **given})
+        no_files = {"overlays": "none", "explain": "none", "reports": False, "presentation_states": False}
+        settings = InferenceSettings.model_validate(no_files | given)
         check_in_training("body_part", settings.body_part, self._predictor.card.scope.body_parts)
         check_in_training("view", settings.view, self._predictor.card.scope.views)
         inference = FilmInference(self._predictor, settings)

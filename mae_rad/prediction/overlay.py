@@ -29,6 +29,7 @@ from data_prep.pages.contact_sheet import (
     stacked,
     to_grey_pixels,
     to_heat_pixels,
+    wrap_text,
 )
 from data_prep.pages.film_thumbnail import decode_displayed_film
 from data_prep.shard_format.sidecar import Sidecar
@@ -38,7 +39,7 @@ PANEL_PIXELS = 960
 """Longer side of a panel in pixels; a film is enlarged at most twofold."""
 _MIN_WIDTH = 620
 _LINE = 24
-_TRACK = (52, 54, 60)
+_TRACK, _CAUTION = (52, 54, 60), (255, 140, 90)
 _BAR, _NUMBER = 220, 64
 _HEAT_SHARE = 0.8
 """Opacity of the colour at the maximum of a heat map; the film stays visible below it."""
@@ -172,12 +173,15 @@ def _scale_bar(sidecar: Sidecar, rows: int) -> Image.Image | None:
 def _heading(record: Record, width: int) -> Image.Image:
     what = " ".join(word for word in (record.body_part, record.view, record.laterality) if word) or "body part unknown"
     frame = f", frame {record.frame}" if record.frame else ""
-    heading = Image.new("RGB", (width, _LINE + (_LINE if record.reason else 0)), PAPER)
+    cautions = [f"{warning}." for warning in record.warnings]
+    if record.reason:
+        cautions.insert(0, f"out of scope: {record.reason.replace('_', ' ')}; the prediction is a guess")
+    lines = [line for caution in cautions for line in wrap_text(caution, width, TITLE_FONT)]
+    heading = Image.new("RGB", (width, _LINE * (1 + len(lines))), PAPER)
     pen = ImageDraw.Draw(heading)
     pen.text((0, 0), f"film {record.number}{frame}: {what}", fill=INK, font=TITLE_FONT)
-    if record.reason:
-        text = f"out of scope: {record.reason.replace('_', ' ')}; the prediction is a guess"
-        pen.text((0, _LINE), text, fill=(255, 140, 90), font=TITLE_FONT)
+    for place, line in enumerate(lines, 1):
+        pen.text((0, place * _LINE), line, fill=_CAUTION, font=TITLE_FONT)
     return heading
 
 

@@ -14,6 +14,7 @@ from mae_rad.data.patch_layout import grid_of
 from mae_rad.export.predictor_card import PredictorCard
 from mae_rad.export.predictor_folder import load_predictor
 from mae_rad.prediction.answer_columns import AnswerColumns
+from mae_rad.prediction.dicom_document import Author
 from mae_rad.prediction.film_inference import FilmInference, FilmRequest
 from mae_rad.prediction.film_reader import FilmFileReader, ReadResult, read_ahead
 from mae_rad.prediction.in_scope import check_in_training
@@ -21,7 +22,6 @@ from mae_rad.prediction.prediction_folder import PredictionFolder, PredictReques
 from mae_rad.prediction.prediction_writer import PredictedFilm, PredictionWriter
 from mae_rad.prediction.record import Record
 from mae_rad.prediction.settings import PredictSettings
-from mae_rad.prediction.structured_report import Author
 from mae_rad.prediction.summary import Summary, summarise
 
 _MAX_INCOMPLETE_BATCHES = 4
@@ -74,6 +74,7 @@ class _Run:
             program=version("mae_rad"),
             run=folder.run,
             points=card.operating_points,
+            chance_warnings=card.chance_warnings,
         )
         self._batches: dict[tuple[int, int], list[FilmRequest]] = {}
         """Grid → films that wait for a full batch."""

@@ -1,13 +1,14 @@
 """The private output folder of predictions; it names files, and only its owner can read it.
 
 OUT/                  mode 0700
-  predictions.csv     a line per film: file, status or reason, score of each label and operating points reached; or
-                      numbers, or a class with the probabilities of all classes
+  predictions.csv     a line per film: file, status or reason, warnings, score of each label and operating points
+                      reached; or numbers, or a class with the probabilities of all classes
   boxes.csv           of a detection: every box in source pixels
   predictions.jsonl   the same, a JSON object per film, written during the run; an interrupted run resumes
   model.json          the card of the model, and the settings
   overlays/           a picture per film, named by number
   reports/            a DICOM Structured Report per DICOM film, named by number
+  presentation_states/  a Grayscale Softcopy Presentation State per DICOM film, named by number
 """
 
 import csv
@@ -31,19 +32,21 @@ from mae_rad.prediction.answer_columns import AnswerColumns
 from mae_rad.prediction.record import Record
 
 RECORDS, MODEL, TABLE, BOXES = "predictions.jsonl", "model.json", "predictions.csv", "boxes.csv"
-OVERLAYS, REPORTS = "overlays", "reports"
-_FILE_NAMES = {RECORDS, MODEL, TABLE, BOXES, OVERLAYS, REPORTS, LOCK_FILE}
+OVERLAYS, REPORTS, STATES = "overlays", "reports", "presentation_states"
+_FILE_NAMES = {RECORDS, MODEL, TABLE, BOXES, OVERLAYS, REPORTS, STATES, LOCK_FILE}
 _RECORD_COLUMNS = (
     "number",
     "path",
     "frame",
     "status",
     "reason",
+    "warnings",
     "body_part",
     "view",
     "laterality",
     "overlay",
     "report",
+    "state",
 )
 _TEMPORARY_REASONS = frozenset({Reason.UNREADABLE_FILE, Reason.DECODER_TIMEOUT})
 """Reasons that may not persist: the same command tries these files again."""
@@ -104,7 +107,7 @@ class PredictionFolder:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
         self.run = _run_name(path / MODEL, identity)
-        for name in (OVERLAYS, REPORTS):
+        for name in (OVERLAYS, REPORTS, STATES):
             (path / name).mkdir(exist_ok=True)
         self._known: dict[str, _FileRecords] = {}
         self._end = 0
@@ -199,7 +202,7 @@ def open_prediction_folder(
     try:
         _prepare(path)
         with locked(path):
-            for part in (path, path / OVERLAYS, path / REPORTS):
+            for part in (path, path / OVERLAYS, path / REPORTS, path / STATES):
                 if part.is_dir():
                     remove_temporary(part)
             folder = PredictionFolder(path, identity)
@@ -269,7 +272,8 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
 def _table(records: Iterator[Record], columns: AnswerColumns) -> Iterator[list[object]]:
     yield [*_RECORD_COLUMNS, *columns.names]
     for record in records:
-        yield [*(getattr(record, name) for name in _RECORD_COLUMNS), *columns.cells(record)]
+        fields = record.model_dump(include=set(_RECORD_COLUMNS)) | {"warnings": "; ".join(record.warnings)}
+        yield [*(fields[name] for name in _RECORD_COLUMNS), *columns.cells(record)]
 
 
 def _box_table(records: Iterator[Record]) -> Iterator[list[object]]:

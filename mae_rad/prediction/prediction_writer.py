@@ -1,12 +1,13 @@
-"""Writes pictures and Structured Reports of predictions in worker processes: each takes longer than the prediction."""
+"""Writes pictures and DICOM documents of predictions in worker processes: each takes longer than the prediction."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydicom import Dataset
 
@@ -16,13 +17,27 @@ from data_prep.runtime.process_limits import raise_oom_score
 from data_prep.runtime.worker_pool import spawn_pool
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.errors import PredictionError
+from mae_rad.prediction.dicom_document import Author
 from mae_rad.prediction.overlay import HeatMap, draw_overlay
-from mae_rad.prediction.prediction_folder import OVERLAYS, REPORTS
+from mae_rad.prediction.prediction_folder import OVERLAYS, REPORTS, STATES
+from mae_rad.prediction.presentation_state import encode_state, presentation_state
 from mae_rad.prediction.record import Record
-from mae_rad.prediction.structured_report import Author, encode_report, structured_report
+from mae_rad.prediction.structured_report import encode_report, structured_report
 
 _PNG_LEVEL = 3
 """Compression level: a third of the time of the default, files a tenth larger."""
+
+
+class Documents(NamedTuple):
+    """Which DICOM documents of a film are written.
+
+    Attributes:
+        report: a Structured Report.
+        state: a Grayscale Softcopy Presentation State.
+    """
+
+    report: bool
+    state: bool
 
 
 @dataclass(frozen=True)
@@ -33,8 +48,9 @@ class PredictedFilm:
         record: without the names of the files.
         stream: encoded pixels.
         sidecar: of the film.
-        header: of the DICOM file; None for images, and where no report is wanted.
+        header: of the DICOM file; None for images.
         maps: heat maps next to the film; None where no picture is wanted.
+        documents: to write; they need a header.
     """
 
     record: Record
@@ -42,10 +58,11 @@ class PredictedFilm:
     sidecar: Sidecar
     header: Dataset | None
     maps: tuple[HeatMap, ...] | None
+    documents: Documents
 
 
 def write_prediction(out: Path, author: Author, film: PredictedFilm) -> Record:
-    """Write picture and report of one film.
+    """Write picture, report and presentation state of one film.
 
     Args:
         out: output folder.
@@ -61,22 +78,39 @@ def write_prediction(out: Path, author: Author, film: PredictedFilm) -> Record:
         picture = draw_overlay(film.stream, film.sidecar, record, film.maps, author.points)
         with atomic_file(out / OVERLAYS / f"{record.name}.png") as file:
             picture.save(file, format="PNG", compress_level=_PNG_LEVEL)
-    if film.header is not None:
-        record = record.model_copy(update=_report(film.header, record, author, out))
+    if film.header is not None and film.documents.report:
+        record = record.model_copy(update=_document("report", _report, film.header, record, author, out / REPORTS))
+    if film.header is not None and film.documents.state:
+        record = record.model_copy(update=_document("state", _state, film.header, record, author, out / STATES))
     return record
 
 
-def _report(header: Dataset, record: Record, author: Author, out: Path) -> dict[str, str]:
-    """Write the report; without a valid one (headers hold values that DICOM does not allow), return the error class."""
+def _document(
+    kind: str,
+    encode: Callable[[Dataset, Record, Author], bytes],
+    header: Dataset,
+    record: Record,
+    author: Author,
+    folder: Path,
+) -> dict[str, str]:
+    """Write a document; without a valid one (headers hold values that DICOM does not allow), return the error class."""
     name = f"{record.name}.dcm"
     try:
         with silence_libraries():
-            document = encode_report(structured_report(header, record, author))
+            document = encode(header, record, author)
     except Exception as error:
-        return {"no_report": type(error).__name__}
-    with atomic_file(out / REPORTS / name) as file:
+        return {f"no_{kind}": type(error).__name__}
+    with atomic_file(folder / name) as file:
         file.write(document)
-    return {"report": name}
+    return {kind: name}
+
+
+def _report(header: Dataset, record: Record, author: Author) -> bytes:
+    return encode_report(structured_report(header, record, author))
+
+
+def _state(header: Dataset, record: Record, author: Author) -> bytes:
+    return encode_state(presentation_state(header, record, author))
 
 
 class PredictionWriter:
@@ -96,7 +130,7 @@ class PredictionWriter:
 
     def write(self, film: PredictedFilm) -> Iterator[Record]:
         """Queue one film; yields the records of the films that have been written."""
-        if film.maps is None and film.header is None:
+        if film.maps is None and not any(film.documents):
             yield film.record
         elif self._pool is None:
             yield write_prediction(self._out, self._author, film)

@@ -80,6 +80,7 @@ class Record(Settings):
         frames: number of films in the file.
         status: whether there is a prediction.
         reason: why there is none; with a prediction, why the film is out of scope.
+        warnings: of which answers the model's test films do not show that they are better than chance, and why.
         body_part: from the file, or as given by the user.
         view: from the file, or as given by the user.
         laterality: from the file.
@@ -92,6 +93,8 @@ class Record(Settings):
         overlay: name of the picture in ``overlays``.
         report: name of the Structured Report in ``reports``.
         no_report: class of the error because of which there is no report.
+        state: name of the presentation state in ``presentation_states``.
+        no_state: class of the error because of which there is no presentation state.
     """
 
     number: int
@@ -102,6 +105,7 @@ class Record(Settings):
     frames: int = 1
     status: Status
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
     body_part: str | None = None
     view: str | None = None
     laterality: str | None = None
@@ -114,6 +118,8 @@ class Record(Settings):
     overlay: str | None = None
     report: str | None = None
     no_report: str | None = None
+    state: str | None = None
+    no_state: str | None = None
 
     @property
     def name(self) -> str:

@@ -45,6 +45,9 @@ class InferenceSettings(Settings):
     reports: bool = True
     """Write a DICOM Structured Report for every DICOM film; not for models of numbers and exclusive classes, for which
     there is none yet."""
+    presentation_states: bool = True
+    """Write a DICOM Grayscale Softcopy Presentation State for every DICOM film: boxes, answers and warnings, which a
+    viewer draws over the film."""
     runtime: PredictRuntime = PredictRuntime()
 
 

@@ -8,55 +8,26 @@ patient and study are those of the film.
 
 import csv
 import io
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
 
 import numpy as np
 from highdicom import sr
-from pydicom import DataElement, Dataset, config
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, generate_uid
-from pydicom.valuerep import DA, validate_value
 
+from mae_rad.prediction.dicom_document import (
+    MANUFACTURER,
+    Author,
+    derived_uid,
+    frames_of,
+    with_required_attributes,
+)
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
 PRIVATE_SCHEME = "99MAERAD"
 """Designator of private codes, for concepts without a single SNOMED CT code."""
-MANUFACTURER = "mae_rad"
 SERIES_NUMBER = 9900
-_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."
-_MULTI_FRAME_CLASSES = frozenset(
-    f"{_SOP_CLASS_ROOT}{ending}"
-    for ending in ("7.1", "7.2", "7.3", "7.4", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3")
-)
-"""Multi-frame secondary capture, angiography, fluoroscopy, 3D X-ray and breast tomosynthesis (PS3.4 table B.5-1)."""
-_UNICODE = "ISO_IR 192"
-"""Character set of a report of a film with several of them (code extensions, PS3.3 C.12.1.1.2)."""
-_TYPE_2 = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
-)
-"""Required attributes that may be empty (type 2)."""
-
-
-class Author(NamedTuple):
-    """The model that made the predictions.
-
-    Attributes:
-        name: of its task.
-        version: first characters of the checksum of its weights.
-        program: version of mae_rad.
-        run: name of the run of predictions; the same run derives the same UIDs.
-        points: operating point → label → threshold.
-    """
-
-    name: str
-    version: str
-    program: str
-    run: str
-    points: dict[str, dict[str, float]]
 
 
 def structured_report(header: Dataset, record: Record, author: Author) -> sr.ComprehensiveSR:
@@ -70,7 +41,7 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     Returns:
         A preliminary, unverified Comprehensive SR.
     """
-    film = _with_required_attributes(header)
+    film = with_required_attributes(header)
     groups = [_finding_group(film, record, one, author) for one in record.findings]
     groups += [_box_group(film, record, box, author, place) for place, box in enumerate(record.boxes) if box.found]
     report = sr.MeasurementReport(
@@ -82,10 +53,10 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     return sr.ComprehensiveSR(
         evidence=[film],
         content=report[0],
-        series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
+        series_instance_uid=derived_uid(author, "series", film.StudyInstanceUID),
         series_number=SERIES_NUMBER,
         series_description=f"{author.name} by a model, for research",
-        sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
+        sop_instance_uid=derived_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
         instance_number=record.number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=author.name,
@@ -135,8 +106,10 @@ def _finding_group(
         algorithm_id=_algorithm(author, finding.label),
         finding_sites=_sites(record),
         measurements=[_certainty(finding.score)],
-        qualitative_evaluations=_evaluations(finding.reached, record),
-        source_images=[sr.SourceImageForMeasurementGroup(*_source(film, record))],
+        qualitative_evaluations=_evaluations(finding, record, author),
+        source_images=[
+            sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID, frames_of(film, record))
+        ],
     )
 
 
@@ -153,7 +126,7 @@ def _box_group(
     region = sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POLYLINE,
         graphic_data=np.array(corners, dtype=np.float32),
-        source_image=sr.SourceImageForRegion(*_source(film, record)),
+        source_image=sr.SourceImageForRegion(film.SOPClassUID, film.SOPInstanceUID, frames_of(film, record)),
     )
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking_identifier(author, film, record, box.label, f"box {place + 1}"),
@@ -162,7 +135,7 @@ def _box_group(
         algorithm_id=_algorithm(author, box.label),
         finding_sites=_sites(record),
         measurements=[_certainty(box.score)],
-        qualitative_evaluations=_evaluations(box.reached, record),
+        qualitative_evaluations=_evaluations(box, record, author),
     )
 
 
@@ -172,9 +145,14 @@ def _certainty(value: float) -> sr.Measurement:
     )
 
 
-def _evaluations(reached: dict[str, bool], record: Record) -> list[sr.QualitativeEvaluation]:
-    """Whether each operating point is reached, and whether the film is out of scope, under private codes."""
-    evaluations = [(point, f"Reaches the operating point {point}", is_reached) for point, is_reached in reached.items()]
+def _evaluations(finding: Finding, record: Record, author: Author) -> list[sr.QualitativeEvaluation]:
+    """Whether each operating point is reached, and what must be known before believing it, under private codes."""
+    evaluations = [
+        (point, f"Reaches the operating point {point}", is_reached) for point, is_reached in finding.reached.items()
+    ]
+    if finding.label in author.chance_warnings:
+        measured = author.chance_warnings[finding.label].partition(" on ")[0]
+        evaluations.append(("not_better_than_chance", f"Not better than chance: {measured}", True))
     if record.reason:
         evaluations.append(("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
     return [
@@ -201,7 +179,7 @@ def _observer(author: Author) -> sr.ObserverContext:
     return sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=_uid(author, "device"),
+            uid=derived_uid(author, "device"),
             name=f"{author.name} model",
             manufacturer_name=MANUFACTURER,
             model_name=author.name,
@@ -211,50 +189,6 @@ def _observer(author: Author) -> sr.ObserverContext:
 
 
 def _tracking_identifier(author: Author, film: Dataset, record: Record, *names: str) -> sr.TrackingIdentifier:
-    uid = _uid(author, "finding", film.SOPInstanceUID, str(record.frame), *names)
+    uid = derived_uid(author, "finding", film.SOPInstanceUID, str(record.frame), *names)
     frame = [f"frame {record.frame}"] if record.frame else []  # the only place of a frame in a single-frame class
     return sr.TrackingIdentifier(uid=uid, identifier=", ".join([*names, *frame]))
-
-
-def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
-    """SOP class, SOP instance, and the frame where the SOP class has frames (PS3.3 table 10-3)."""
-    has_frames = str(film.SOPClassUID) in _MULTI_FRAME_CLASSES
-    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame and has_frames else None
-
-
-def _is_valid(element: DataElement) -> bool:
-    if element.keyword == "PatientSex" and element.value not in ("", "M", "F", "O"):  # PS3.3 C.7.1.1
-        return False
-    try:
-        validate_value(element.VR, str(element.value), config.RAISE)
-        if element.VR == "DA":
-            DA(str(element.value))  # 30 February has a valid format, but is no date
-    except ValueError:
-        return False
-    return True
-
-
-def _uid(author: Author, *names: str) -> UID:
-    """A UID derived from run, model, film and purpose."""
-    return UID(generate_uid(entropy_srcs=[author.run, author.version, *names]))
-
-
-def _with_required_attributes(header: Dataset) -> Dataset:
-    """A copy with all required attributes, empty where the header has no value or one that DICOM does not allow.
-
-    Missing UIDs are derived from that of the instance.
-    """
-    film = Dataset()
-    film.update(header)
-    sets = film.get("SpecificCharacterSet")
-    if isinstance(sets, Sequence) and not isinstance(sets, str):  # highdicom knows few of the sets with extensions
-        for element in [element for element in film if element.VR == "PN"]:
-            setattr(film, element.keyword, str(element.value))  # the decoded text, which is then encoded anew
-        film.SpecificCharacterSet = _UNICODE
-    for keyword in _TYPE_2:
-        if keyword not in film or not _is_valid(film[keyword]):
-            setattr(film, keyword, "")
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
-        if keyword not in film:
-            setattr(film, keyword, generate_uid(entropy_srcs=[keyword, str(film.SOPInstanceUID)]))
-    return film

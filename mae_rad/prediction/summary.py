@@ -42,7 +42,8 @@ def summarise(records: Iterable[Record], out: Path, columns: AnswerColumns) -> S
     films: Counter[tuple[str, str]] = Counter()
     reached: Counter[tuple[str, str]] = Counter()
     of_class: Counter[tuple[str, str]] = Counter()
-    unreported: Counter[str] = Counter()
+    unreported: Counter[tuple[str, str]] = Counter()
+    warnings: Counter[str] = Counter()
     for record in records:
         films[record.status, record.reason or ""] += 1
         reached.update(
@@ -52,7 +53,12 @@ def summarise(records: Iterable[Record], out: Path, columns: AnswerColumns) -> S
             if is_reached
         )
         of_class.update((answer.label, answer.predicted) for answer in record.classes)
-        unreported.update([record.no_report] if record.no_report else [])
+        warnings.update(record.warnings)
+        unreported.update(
+            (kind, error)
+            for kind, error in (("no report", record.no_report), ("no presentation state", record.no_state))
+            if error
+        )
     lines = [_line(status.replace("_", " "), count, reason) for (status, reason), count in sorted(films.items())]
     lines += [
         _line(f"{label} at {point}", reached[label, point], "") for label in columns.labels for point in columns.points
@@ -61,9 +67,10 @@ def summarise(records: Iterable[Record], out: Path, columns: AnswerColumns) -> S
         _line(f"{title}: {name}", of_class[title, name], "") for title, classes in columns.classes for name in classes
     ]
     lines += [
-        _line("no report", count, f"the header has values that DICOM does not allow ({error})")
-        for error, count in unreported.items()
+        _line(kind, count, f"the header has values that DICOM does not allow ({error})")
+        for (kind, error), count in unreported.items()
     ]
+    lines += [f"WARNING: {warning} ({count} films)" for warning, count in sorted(warnings.items())]
     lines.append(f"written to {out}, which is private: it names files. For research, not a medical device.")
     has_predictions = any(status == "answered" for status, _ in films)
     missed = any(status != "answered" and reason not in _NO_FILMS for status, reason in films)

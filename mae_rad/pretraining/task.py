@@ -127,6 +127,12 @@ class Pretraining(TrainingTask):
             _log.warning("data.read: stream: the order of films is not that of a run without interruption")
         return self._log_probe(done, folder, ranks) if not done else self.evaluate(done, folder, ranks)
 
+    def evaluates(self, done: int) -> bool:
+        """Whether a probe or pictures are due."""
+        runtime = self.settings.runtime
+        due = done in self.settings.optimizer.segment_ends or done % runtime.picture_every == 0
+        return due or bool(self._probe and done % runtime.probe_every == 0)
+
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
         """Log the online probe and draw reconstructions, at their intervals and at the end of a segment."""
         is_last = done in self.settings.optimizer.segment_ends

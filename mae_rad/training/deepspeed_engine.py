@@ -21,6 +21,7 @@ from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import RunError, SettingsError, UserError
 from mae_rad.objectives.interface import ObjectiveOutput, Trainable
 from mae_rad.training.settings import TrainingSettings
+from mae_rad.training.weight_average import WeightAverage
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -156,6 +157,7 @@ class Engine:
         self._stage = settings.runtime.zero_stage
         self.objective = objective
         self._norm = float("nan")
+        self.average = WeightAverage(objective, settings.optimizer.average_decay)
         optimizer = torch.optim.AdamW(
             _parameter_groups(objective, settings.optimizer.weight_decay),
             lr=0.0,
@@ -194,6 +196,8 @@ class Engine:
         if last and self._stage > 0:  # known only after the step; DeepSpeed skips an update whose norm is not finite
             self._norm = float(self._engine.get_global_grad_norm())
             self._check_norm()
+        if last:
+            self.average.update()
 
     def gradient_norm(self) -> float:
         """Return the global gradient norm of the last step, before clipping."""
@@ -235,7 +239,8 @@ class Engine:
             The reason why this rank could not write its files; None without an error.
         """
         self._files.fault = None
-        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        client_state = {"mae_rad": state | self.average.state()}
+        self._engine.save_checkpoint(str(folder), tag=tag, client_state=client_state, save_latest=False)
         dist.barrier()
         return self._files.fault
 
@@ -267,6 +272,7 @@ class Engine:
             if isinstance(moments.get("step"), Tensor):
                 moments["step"] = moments["step"].clone()
         state: dict[str, Any] = client["mae_rad"]
+        self.average.load(state)
         return state
 
 

@@ -101,7 +101,10 @@ def _train(
         first_step, optimizer.steps, ranks.rank, ranks.world, micro_batch_size(task.settings, ranks.world)
     )
     batches = task.iterate_batches(steps, ranks.device)
-    monitor, attention_logits = _begin(task, first_step, folder, ranks), AttentionLogits(engine.objective.encoder)
+    monitor, attention_logits = (
+        _begin(task, first_step, folder, ranks, engine),
+        AttentionLogits(engine.objective.encoder),
+    )
     meter = _Meter(first_step, ranks, task)
 
     for step in range(first_step, optimizer.steps):
@@ -148,12 +151,12 @@ def _train(
             preemption.restart_save_interval()
         if stop_request.exit and not is_last:
             raise preemption.build_exit(steps_done)
-        with meter.paused():
+        with meter.paused(), engine.average.applied(task.evaluates(steps_done)):
             monitor.check(steps_done, task.evaluate(steps_done, folder, ranks) or {})
         if mlflow_writes and steps_done % runtime.log_every == 0:
             mlflow_writes.deliver()
 
-    with engine.whole_parameters():
+    with engine.whole_parameters(), engine.average.applied():
         task.finish(folder, ranks)
     meter.close()
 
@@ -180,7 +183,7 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
     return checkpoints, engine, step
 
 
-def _begin(task: TrainingTask, first_step: int, folder: RunFolder, ranks: Ranks) -> CollapseMonitor:
+def _begin(task: TrainingTask, first_step: int, folder: RunFolder, ranks: Ranks, engine: Engine) -> CollapseMonitor:
     """Evaluate before the first step, and return the monitor, which knows the logged lines of an earlier start."""
     optimizer = task.settings.optimizer
     if ranks.first and first_step in optimizer.segments:
@@ -191,7 +194,8 @@ def _begin(task: TrainingTask, first_step: int, folder: RunFolder, ranks: Ranks)
         )
     monitor = CollapseMonitor(task.settings.optimizer.warmup_steps)
     monitor.replay(folder.logged() if ranks.first else [])
-    monitor.check(first_step, task.begin(first_step, folder, ranks))
+    with engine.average.applied():
+        monitor.check(first_step, task.begin(first_step, folder, ranks))
     return monitor
 
 

@@ -7,7 +7,7 @@ RUN/
   encoder/          exported encoder: safetensors, preprocessing, model card (if one was trained)
   best.safetensors  best weights so far, with their step and metric (finetuning only, as the next two)
   predictor/        encoder and head: safetensors, calibration, operating points, model card
-  evaluation/       tables and pictures of the final evaluation
+  evaluation/       tables, pictures and page of the final evaluation
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films

@@ -54,6 +54,10 @@ class DataSettings(Settings):
         }
 
 
+_EARLIER = (("rate_rule", "linear"), ("segments", ()), ("average_decay", 0.0))
+"""Settings of the optimiser that earlier releases did not have → their value there."""
+
+
 class OptimizerSettings(Settings):
     """AdamW with linear warm-up and cosine decay, the recipe of the published masked autoencoder."""
 
@@ -79,6 +83,9 @@ class OptimizerSettings(Settings):
     """Decay rates of the first and second moments of AdamW."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 disables clipping."""
+    average_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, such as 0.999: it is validated, probed and exported in
+    place of the last weights. One more copy of the weights in memory and checkpoints. 0 is off."""
 
     @property
     def segment_ends(self) -> tuple[int, ...]:
@@ -98,7 +105,7 @@ class OptimizerSettings(Settings):
     @property
     def off(self) -> set[str]:
         """Newer settings at the value of earlier releases; hashes exclude them, so that earlier hashes stay valid."""
-        return {name for name, default in (("rate_rule", "linear"), ("segments", ())) if getattr(self, name) == default}
+        return {name for name, default in _EARLIER if getattr(self, name) == default}
 
     def segment_of(self, step: int) -> tuple[int, int]:
         """First step and end, exclusive, of the segment of an optimiser step, counted from 0."""
@@ -188,6 +195,14 @@ class TrainingSettings(Settings):
     data: DataSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
+
+    @model_validator(mode="after")
+    def _averages_whole_weights(self) -> Self:
+        if self.optimizer.average_decay and self.runtime.zero_stage == 3:
+            raise ValueError(
+                "optimizer.average_decay needs whole weights, and runtime.zero_stage=3 partitions them. Choose stage 2"
+            )
+        return self
 
     def results(self) -> dict[str, object]:
         """Return the settings that can change a result, which a resumed run must share."""

@@ -83,6 +83,11 @@ class TrainingTask(ABC):
         """
         return (self.evaluate(done, folder, ranks) or {}) if done else {}
 
+    def evaluates(self, done: int) -> bool:
+        """Whether :meth:`evaluate` uses the model after ``done`` optimiser steps."""
+        del done
+        return True
+
     @abstractmethod
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float] | None:
         """Evaluate the model if ``done`` is at an interval; every rank calls it after every step.
@@ -140,6 +145,7 @@ class TrainingTask(ABC):
             "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
             **self._segments(),
+            **({"average_decay": decay} if (decay := settings.optimizer.average_decay) else {}),
         }
 
 

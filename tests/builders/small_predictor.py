@@ -34,6 +34,7 @@ def write_predictor(
     pool: str = "attentive",
     other: TaskSettings | None = None,
     calibration: Mapping[str, Calibration] | None = None,
+    chance_warnings: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Path:
     """Two labels on a small encoder, T = 36, with scores that differ from film to film.
@@ -60,6 +61,7 @@ def write_predictor(
         "operating_points": {} if other else {name: dict(of_label) for name, of_label in points.items()},
         "scope": Scope(body_parts=dict.fromkeys(body_parts, 10), views=dict.fromkeys(views, 10)),
         "film": preparation or PreparationSettings(max_side=64),
+        "chance_warnings": dict(chance_warnings or {}),
         "provenance": {},
     }
     save_predictor(model, head, folder, card)

@@ -23,7 +23,7 @@ LEVELS: Mapping[str, int] = {
     "mae_rad/api": 13,
     "mae_rad/evaluation/figures": 12, "mae_rad/finetuning": 12,
     "mae_rad/evaluation/comparison": 11, "mae_rad/finetuning/classification": 11, "mae_rad/finetuning/detection": 11,
-    "mae_rad/finetuning/regression": 11, "mae_rad/finetuning/multiclass": 11,
+    "mae_rad/finetuning/report": 11, "mae_rad/finetuning/regression": 11, "mae_rad/finetuning/multiclass": 11,
     "mae_rad/cost": 11,
     "mae_rad/pretraining": 10, "mae_rad/evaluation/probes": 10, "mae_rad/finetuning/task": 10,
     "mae_rad/embedding": 9, "mae_rad/prediction": 9, "mae_rad/evaluation/detection": 9, "mae_rad/evaluation/results": 9,

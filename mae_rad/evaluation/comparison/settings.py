@@ -158,6 +158,8 @@ class CompareRuntimeSettings(Settings):
     """Embedding processes (default: 0, which is one per GPU, or one without a GPU)."""
     threads: int = Field(default=0, ge=0)
     """Threads of the probes (default: 0, which is the number of cores that are idle at the start)."""
+    map_films: int = Field(default=1500, ge=0, le=3000)
+    """Films of ``map.html``, with their thumbnails: about 4 KB each (default: 1500; 0 for no such page)."""
     cache: Path | None = None
     """Folder of vectors and patch tokens, which later comparisons use again (default: null, which is
     out/embeddings)."""
@@ -301,6 +303,7 @@ class CompareSettings(Settings):
         ):
             if values[name] == default:
                 del values[name]
+        del values["runtime"]["map_films"]
         values["tracking"]["experiment"] = values["tracking"]["experiment"] or "compare"  # as before it could be open
         for task in values["tasks"]:
             if not task["unit"]:

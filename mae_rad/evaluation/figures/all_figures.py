@@ -1,4 +1,4 @@
-"""Draw all figures of a comparison as PNG files, for MLflow and for the report page."""
+"""Draw all figures of a comparison as PNG files, for MLflow and for the report page, and the map with its films."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,11 +15,13 @@ from mae_rad.data.shard_reader import FilmUnreadableError
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
+from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.embedding_map import draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest
+from mae_rad.evaluation.figures.map_page import sampled_films, without_empty, write_map_page
 from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, FilmNeighbours, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.results.display_names import plain_name
@@ -89,6 +91,7 @@ def draw_embeddings(inputs: ComparisonInputs, folder: Path, *, min_patients: int
             arrays, values[test], films.patients[test], plain_name(name), path, min_patients=min_patients
         )
         paths += [map_path] if map_path else []
+    _draw_map_page(inputs, drawn_encoders, folder.parent, min_patients)
     captions = _captions(films, test, min_patients)
     queries = sample_rows(captions, np.arange(len(test)), QUERIES)
     for name, vectors in list(matrices.items())[:_MAX_SHEETS]:
@@ -108,6 +111,23 @@ def draw_embeddings(inputs: ComparisonInputs, folder: Path, *, min_patients: int
         except FilmUnreadableError:  # the sheet is left out; `verify` reports the film
             continue
     return paths
+
+
+def _draw_map_page(
+    inputs: ComparisonInputs, encoders: Sequence[EmbeddedCandidate], folder: Path, min_patients: int
+) -> None:
+    """Write ``map.html`` of films of all splits, unless it is not wanted."""
+    films, count = inputs.films, inputs.settings.runtime.map_films
+    rows = sampled_films(np.flatnonzero(inputs.usable), count)
+    colourings = without_empty({name: values[rows] for name, values in _colourings(inputs).items()})
+    write_map_page(
+        {encoder.name: encoder.vectors(inputs.first, rows).array() for encoder in encoders if count},
+        colourings | {"split": films.split[rows]},
+        films.patients[rows],
+        lambda position: _display_values(films.index.film(int(rows[position]))),
+        folder,
+        min_patients=min_patients,
+    )
 
 
 def _colourings(inputs: ComparisonInputs) -> dict[str, NDArray[np.object_]]:

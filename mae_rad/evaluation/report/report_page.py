@@ -3,14 +3,13 @@
 Its input is the folder of a comparison: ``comparison.parquet``, ``facts.json`` and the pictures in ``figures``.
 """
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from data_prep.pages.html_page import environment
+from data_prep.pages.html_page import environment, picture_element
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.forest import pair_forest, values_forests
@@ -211,9 +210,7 @@ def _numbers(results: ComparisonResults) -> list[tuple[str, str, list[Row], list
 def _pictures(folder: Path) -> dict[str, Markup]:
     """Return file name → image element."""
     return {
-        path.name: Markup('<img src="data:image/png;base64,{}" alt="{}">').format(
-            base64.b64encode(path.read_bytes()).decode(), path.stem.replace("-", " ").replace("_", " ")
-        )
+        path.name: picture_element(path.read_bytes(), path.stem.replace("-", " ").replace("_", " "))
         for path in sorted(folder.glob("*.png"))
     }
 

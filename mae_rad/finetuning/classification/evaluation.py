@@ -6,7 +6,6 @@ probabilities:
   films-<label>.png    correctly and incorrectly classified films
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.label_tables import read_boxes
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.statistics.calibration import fit_line, probabilities
 from mae_rad.finetuning.classification.curves import draw_confusion, draw_curves, draw_reliability
-from mae_rad.finetuning.classification.example_sheet import choose_examples, film_sheet
+from mae_rad.finetuning.classification.example_choice import choose_examples
+from mae_rad.finetuning.results.film_sheet import film_sheet, save_sheet
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
 from mae_rad.finetuning.results.metrics_table import (
     ALL,
@@ -75,6 +74,7 @@ class ClassificationEvaluator(FinalEvaluator):
 
     def __init__(self, splits: Mapping[str, EvaluatedSplit], settings: FinetuneSettings, index: ShardIndex) -> None:
         self._splits, self._settings, self._index = splits, settings, index
+        self.titles = list(splits["val"].scores)
         val = splits["val"].scores
         self.calibration = {label: _fit_calibration(scores, settings.evaluation) for label, scores in val.items()}
         self.points = _operating_points(val, self.calibration, settings.evaluation)
@@ -148,8 +148,7 @@ class ClassificationEvaluator(FinalEvaluator):
             for label, threshold in thresholds.items():
                 title = f"{label}, {split} films, threshold {threshold:.3f} ({point.replace('_', ' ')} % on val)"
                 sheet = self._film_sheet(label, films[label], threshold, title)
-                with atomic_file(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png") as file:
-                    sheet.save(file, format="PNG")
+                save_sheet(sheet, folder, label)
 
     def _film_sheet(self, label: str, scores: LabelScores, threshold: float, title: str) -> Image.Image:
         settings, index = self._settings, self._index

@@ -102,6 +102,18 @@ class Classification(Task[LabelRow]):
         """Sampling weights that balance present and absent films, for ``balance: sampling``."""
         return drawing_weights(self._training_labels.take(rows)) if self._task.balance == "sampling" else None
 
+    def training_answers(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """Count films with, without and perhaps with each label."""
+        values = self._training_labels.take(rows).values
+        return {
+            title: {
+                "present": int((column == 1).sum()),
+                "absent": int((column == 0).sum()),
+                "uncertain": int(((column > 0) & (column < 1)).sum()),
+            }
+            for title, column in zip(self._task.titles, values.T, strict=True)
+        }
+
     def split_by_film(self, outputs: Tensor) -> list[NDArray[np.float32]]:
         """Split logits [B, L] into one [L] per film."""
         return list(outputs.detach().float().cpu().numpy())

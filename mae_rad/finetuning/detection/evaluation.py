@@ -89,6 +89,7 @@ class DetectionEvaluator(FinalEvaluator):
 
     def __init__(self, splits: Mapping[str, EvaluatedLabels], settings: FinetuneSettings, index: ShardIndex) -> None:
         self._splits, self._settings, self._index = splits, settings, index
+        self.titles = list(splits["val"])
         self.calibration = {}
         self.points = _operating_points(splits["val"])
 

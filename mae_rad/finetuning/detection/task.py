@@ -117,6 +117,15 @@ class Detection(Task[FilmBoxes]):
             return None
         return np.asarray(np.where(has_box, 0.5 / max(1, has_box.sum()), 0.5 / (~has_box).sum()))
 
+    def training_answers(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """Count films with boxes of each label, and films that are known to have none."""
+        counts = {}
+        for number, title in enumerate(self._task.titles):
+            with_box = _has_box(self._training_boxes, rows, number)
+            known = self._training_boxes.known[rows, number]
+            counts[title] = {"with boxes": int((known & with_box).sum()), "without": int((known & ~with_box).sum())}
+        return counts
+
     def split_by_film(self, outputs: Predictions) -> list[PredictedBoxes]:
         """Boxes after non-maximum suppression, film by film."""
         task = self._task

@@ -4,6 +4,7 @@ In addition to the files of every task (``results/final_evaluation.py``); ``pred
 predicted class, and the probability of each class:
   confusion.png  films by true and predicted class
   subgroups.png  balanced accuracy of all films and of each subgroup
+  films-<question>.png  films with the most and the least probability for their true class
 
 Means over classes are over those with films: of a split, or of a subgroup. Legend: N films, C classes.
 """
@@ -23,11 +24,12 @@ from mae_rad.evaluation.statistics.calibration import fit_temperature
 from mae_rad.evaluation.statistics.intervals import fewest_patients
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, balanced_accuracy, macro_auroc
 from mae_rad.finetuning.multiclass.confusion import draw_confusion
+from mae_rad.finetuning.results.film_sheet import best_and_worst, film_captions, film_sheet, save_sheet
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
 from mae_rad.finetuning.results.metrics_table import ALL, Result, Subgroup, bootstrap_results
 from mae_rad.finetuning.results.subgroup_figure import draw_subgroups
 from mae_rad.finetuning.results.subgroups import subgroups
-from mae_rad.finetuning.task.settings import EvaluationSettings
+from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.interface import Calibration
 from mae_rad.heads.multiclass import MulticlassSettings
 
@@ -62,8 +64,7 @@ class MulticlassEvaluator(FinalEvaluator):
 
     Args:
         splits: scores of val, and of test if there are test films.
-        task: settings, with the names of the classes.
-        evaluation: settings of the evaluation.
+        settings: of the run, with the names of the classes.
         index: of all films.
     """
 
@@ -80,14 +81,16 @@ class MulticlassEvaluator(FinalEvaluator):
     def __init__(
         self,
         splits: Mapping[str, ClassScores],
-        task: MulticlassSettings,
-        evaluation: EvaluationSettings,
+        settings: FinetuneSettings,
         index: ShardIndex,
     ) -> None:
+        task = settings.task
+        assert isinstance(task, MulticlassSettings)
         self._splits, self._classes, self._title, self._index = splits, task.titles, task.target.title, index
-        self._repetitions = evaluation.repetitions
+        self._settings, self._repetitions = settings, settings.evaluation.repetitions
+        self.titles = (self._title,)
         val = splits["val"]
-        line = Calibration() if evaluation.calibration == "none" else fit_temperature(val.logits, val.y)
+        line = Calibration() if settings.evaluation.calibration == "none" else fit_temperature(val.logits, val.y)
         self.calibration = dict.fromkeys(self._classes, line)
         self._slope = line.slope
         self.points: Points = {}
@@ -168,6 +171,25 @@ class MulticlassEvaluator(FinalEvaluator):
         rows = [r for r in results if (r.label, r.split, r.metric) == (self._title, split, "balanced_accuracy")]
         chance = 1 / int((scores.films_per_class > 0).sum())
         draw_subgroups(rows, folder / "subgroups.png", metric="balanced accuracy", chance=chance, highest=1.02)
+        self._draw_films(
+            scores, f"{self._title}, {split} films: predicted with its probability, and true class", folder
+        )
+
+    def _draw_films(self, scores: ClassScores, heading: str, folder: Path) -> None:
+        """Draw ``films-<title>.png``: films with the most and the least probability for their true class."""
+        probability, known = softmax(self._slope * scores.logits, axis=1), film_captions(self._index)
+        predicted, true_probability = probability.argmax(axis=1), probability[np.arange(len(scores.y)), scores.y]
+        captions = [
+            f"{known[row]}: {self._classes[answer]} {probability[film, answer]:.2f}, is {self._classes[true]}"
+            for film, (row, answer, true) in enumerate(
+                zip(scores.rows.tolist(), predicted.tolist(), scores.y.tolist(), strict=True)
+            )
+        ]
+        names = ("most probability for the true class", "least probability for the true class")
+        chosen = best_and_worst(1 - true_probability, scores.rows, captions, names)
+        settings = self._settings
+        sheet = film_sheet(chosen, self._index, title=heading, tokens=settings.tokens, patch=settings.backbone.patch)
+        save_sheet(sheet, folder, self._title)
 
 
 def _results_of_all(scores: ClassScores, subgroup: Subgroup) -> list[Result]:

@@ -100,6 +100,11 @@ class Multiclass(Task[ClassRow]):
             return None
         return drawing_weights(self._training.y[rows], len(self._task.titles))
 
+    def training_answers(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """Count films of each class."""
+        counts = np.bincount(self._training.y[rows], minlength=len(self._task.titles)).tolist()
+        return {self._task.target.title: dict(zip(self._task.titles, counts, strict=True))}
+
     def split_by_film(self, outputs: Tensor) -> list[NDArray[np.float32]]:
         """Split logits [B, C] into one [C] per film."""
         return list(outputs.detach().float().cpu().numpy())
@@ -117,7 +122,7 @@ class Multiclass(Task[ClassRow]):
     def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
         """Calibrate on val, and write tables and pictures of both splits."""
         splits = {"val": self._scores(val)} | ({"test": self._scores(test)} if test else {})
-        evaluator = MulticlassEvaluator(splits, self._task, self.settings.evaluation, self.index)
+        evaluator = MulticlassEvaluator(splits, self.settings, self.index)
         return evaluator.write([*evaluator.missing_class_lines(), *self._left_out_lines()], folder)
 
     def _scores(self, predicted: FilmOutputs) -> ClassScores:

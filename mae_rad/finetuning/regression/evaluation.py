@@ -4,6 +4,7 @@ In addition to the files of every task (``results/final_evaluation.py``); ``pred
 the true number:
   scatter.png    predicted over true numbers
   subgroups.png  mean absolute error of all films and of each subgroup
+  films-<number>.png  films with the smallest and the largest errors
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, mean_absolute_error, r_squared
 from mae_rad.finetuning.regression.scatter import NumberPanel, draw_scatter
+from mae_rad.finetuning.results.film_sheet import best_and_worst, film_captions, film_sheet, save_sheet
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
 from mae_rad.finetuning.results.metrics_table import ALL, Result, Subgroup, bootstrap_results
 from mae_rad.finetuning.results.subgroup_figure import draw_subgroups
@@ -74,6 +76,7 @@ class RegressionEvaluator(FinalEvaluator):
     ) -> None:
         assert isinstance(settings.task, RegressionSettings)
         self._splits, self._settings, self._index = splits, settings, index
+        self.titles = settings.task.titles
         self._numbers = {number.title: number for number in settings.task.numbers}
         self.calibration = lines
         self.points: Points = {}
@@ -129,6 +132,22 @@ class RegressionEvaluator(FinalEvaluator):
             errors = [result for result in of_split if result.metric == "mean_absolute_error"]
             units = {title: number.unit for title, number in self._numbers.items()}
             draw_subgroups(errors, folder / "subgroups.png", metric="mean absolute error", units=units)
+        for title, films in self._splits[split][1].items():
+            if len(films.rows) > 1:
+                self._draw_films(title, films, f"{title}, {split} films: predicted, and true", folder)
+
+    def _draw_films(self, title: str, films: NumberPredictions, heading: str, folder: Path) -> None:
+        """Draw ``films-<number>.png``: the films with the smallest and the largest errors."""
+        unit, known = self._numbers[title].unit, film_captions(self._index)
+        captions = [
+            f"{known[row]}: {predicted:.4g}, is {true:.4g} {unit}".strip(": ")
+            for row, predicted, true in zip(films.rows.tolist(), films.predicted, films.true, strict=True)
+        ]
+        errors = np.abs(films.predicted - films.true)
+        chosen = best_and_worst(errors, films.rows, captions, ("smallest errors", "largest errors"))
+        settings = self._settings
+        sheet = film_sheet(chosen, self._index, title=heading, tokens=settings.tokens, patch=settings.backbone.patch)
+        save_sheet(sheet, folder, title)
 
     def _card_line(self, result: Result) -> str:
         unit = self._numbers[result.label].unit

@@ -100,6 +100,11 @@ class Regression(Task[NumberRow]):
         del rows
         return None
 
+    def training_answers(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """Count films with each number."""
+        known = np.isfinite(self._training.values[rows]).sum(axis=0).tolist()
+        return {title: {"with the number": count} for title, count in zip(self._task.titles, known, strict=True)}
+
     def split_by_film(self, outputs: Tensor) -> list[NDArray[np.float32]]:
         """Split outputs [B, L] into one [L] per film."""
         return list(outputs.detach().float().cpu().numpy())

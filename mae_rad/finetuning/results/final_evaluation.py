@@ -5,6 +5,7 @@ EVALUATION/
   results.txt          the same as text, and which films were left out
   predictions.parquet  predictions for the films of val and test
   *.png                pictures of test, or of val without test films
+  report.html          one page of all this, with the learning curves, see ``finetuning/report``
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +17,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from data_prep.runtime.atomic_write import atomic_text
+from mae_rad.finetuning.results.chance import chance_warnings
 from mae_rad.finetuning.results.metrics_table import ALL, Result, write_parquet, write_results
 from mae_rad.finetuning.results.text import results_text
 from mae_rad.heads.interface import Calibration
@@ -33,12 +35,14 @@ class FinalEvaluation:
         operating_points: name → label → threshold.
         measured: description → metric with its interval, for the model card.
         values: name → metric of the test films, for tracking.
+        chance_warnings: answer → why the test films do not show that it is better than chance.
     """
 
     calibration: dict[str, Calibration] = field(default_factory=dict)
     operating_points: Points = field(default_factory=dict)
     measured: dict[str, str] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+    chance_warnings: dict[str, str] = field(default_factory=dict)
 
 
 class FinalEvaluator(ABC):
@@ -47,12 +51,14 @@ class FinalEvaluator(ABC):
     Attributes:
         metric_names: metric → its name on the model card; other metrics are not on the card.
         positive: term for a positive film on the model card.
+        titles: what the model answers, each with metrics of its own.
         calibration: label → calibration, fitted on val.
         points: operating points, chosen on val.
     """
 
     metric_names: ClassVar[Mapping[str, str]]
     positive: ClassVar[str]
+    titles: Sequence[str]
     calibration: dict[str, Calibration]
     points: Points
 
@@ -95,7 +101,7 @@ class FinalEvaluator(ABC):
             for result in test
         }
         measured = {self._card_line(result): result.figure for result in test if result.metric in self.metric_names}
-        return FinalEvaluation(self.calibration, self.points, measured, values)
+        return FinalEvaluation(self.calibration, self.points, measured, values, chance_warnings(results, self.titles))
 
     def _card_line(self, result: Result) -> str:
         sensitivity = result.operating_point.removeprefix("sensitivity_")

@@ -96,6 +96,17 @@ class Task(ABC, Generic[T]):
         """
 
     @abstractmethod
+    def training_answers(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """Count the training films by what is known of them.
+
+        Args:
+            rows: [films] int64 rows of the index.
+
+        Returns:
+            Title of the target → value → number of films.
+        """
+
+    @abstractmethod
     def split_by_film(self, outputs: Any) -> list[Any]:
         """Split the outputs of the head for films of one grid into one output per film, on the CPU."""
 

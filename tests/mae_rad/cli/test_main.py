@@ -14,9 +14,9 @@ from tests.builders.without_training import without_training
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA_PREP = ("phantom", "scan", "shard", "append", "verify", "audit", "preview", "borders", "report", "census", "label",
-             "submit", "bench-codecs", "publish")  # fmt: skip
+             "review", "submit", "bench-codecs", "publish")  # fmt: skip
 BENCHMARKS = {
-    "content_mask", "report_labels", "throughput",
+    "content_mask", "report_labels", "throughput", "planted_text",
     "hidden_content", "loader", "mae_speed", "fine_detail",
     "cheaper_not_worse", "outside_check", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
     "film_folds", "measurement_vectors", "published_films",

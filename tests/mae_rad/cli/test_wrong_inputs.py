@@ -37,6 +37,8 @@ WRONG = [
     ("bench-codecs absent", "absent"),
     ("label absent --out public", "absent"),
     ("label used --out public --reports absent.csv", r"absent\.csv"),
+    ("review absent answers.csv", "absent"),
+    ("review used", "required: ANSWERS"),
     ("verify absent", "absent"),
     ("publish absent s3://films/shards", "absent"),
     ("publish public ftp://films/shards", "ftp"),

@@ -24,6 +24,8 @@ from tests.builders.tiny_numbers import VIEWS, arguments, write_numbered
 CLASSES = ("task.target.column=view", "task.balance=class_weight", "optimizer.steps=160", "evaluation.every=40")
 NUMBERS = "task.numbers=[{label: age, unit: years, name: shown age}]"
 
+TABLES = {"results.parquet", "results.txt", "predictions.parquet", "report.html"}
+
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,9 +81,9 @@ def test_a_regression_learns_and_its_predictor_predicts_in_the_unit(public: Path
 
 
 def test_the_files_of_a_regression_state_unit_and_left_out_films(public: Path, regression: Path) -> None:
-    names = {"results.parquet", "results.txt", "predictions.parquet", "scatter.png", "subgroups.png"}
-    assert {path.name for path in (regression / "evaluation").iterdir()} == names
-    for name in ("scatter.png", "subgroups.png"):
+    pictures = {"scatter.png", "subgroups.png", "films-shown-age.png", "learning_curves.png"}
+    assert {path.name for path in (regression / "evaluation").iterdir()} == TABLES | pictures
+    for name in pictures:
         with Image.open(regression / "evaluation" / name) as picture:
             assert picture.width > 300
     text = (regression / "evaluation" / "results.txt").read_text(encoding="utf-8")
@@ -112,8 +114,8 @@ def test_classes_are_found_in_the_column_and_learnt(public: Path, multiclass: Pa
         probabilities = exported[row["key"]].class_probabilities
         assert probabilities is not None
         assert probabilities[0].tolist() == pytest.approx([row["probability"][name] for name in VIEWS], abs=1e-5)
-    names = {"results.parquet", "results.txt", "predictions.parquet", "confusion.png", "subgroups.png"}
-    assert {path.name for path in (multiclass / "evaluation").iterdir()} == names
+    pictures = {"confusion.png", "subgroups.png", "films-view.png", "learning_curves.png"}
+    assert {path.name for path in (multiclass / "evaluation").iterdir()} == TABLES | pictures
     results = pq.read_table(multiclass / "evaluation" / "results.parquet").to_pylist()
     recalls = [row["value"] for row in results if (row["split"], row["metric"]) == ("test", "recall")]
     (balanced,) = (

@@ -100,12 +100,13 @@ def test_the_run_folder_holds_the_documented_files(finished: Path) -> None:
         "encoder",
         "evaluation",
     }
-    tables = {"results.parquet", "results.txt", "predictions.parquet"}
+    tables = {"results.parquet", "results.txt", "predictions.parquet", "report.html"}
     pictures = {
         "curves.png",
         "reliability.png",
         "confusion.png",
         "subgroups.png",
+        "learning_curves.png",
         "films-object.png",
         "films-scratch.png",
     }

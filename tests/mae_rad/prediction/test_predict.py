@@ -33,7 +33,7 @@ from tests.builders.small_predictor import LABELS, write_predictor
 from tests.data_prep.shard_format.test_frames import frames, write_frames
 
 IN_PROCESS: dict[str, Any] = {"workers": 0, "device": "cpu", "batch_size": 4}
-NO_OUTPUT_FILES: dict[str, Any] = {"overlays": "none", "reports": False}
+NO_OUTPUT_FILES: dict[str, Any] = {"overlays": "none", "reports": False, "presentation_states": False}
 
 
 def run_predict(model: Path, inputs: Sequence[Path], out: Path, **more: Any) -> Any:

@@ -16,10 +16,10 @@ from pydicom.sr import _concepts_dict as of_the_standard
 from pydicom.sr.codedict import codes
 
 from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, read_films, silence_libraries
+from mae_rad.prediction.dicom_document import Author
 from mae_rad.prediction.record import Finding, FoundBox, Record
 from mae_rad.prediction.structured_report import (
     PRIVATE_SCHEME,
-    Author,
     _concepts,
     concept,
     encode_report,
@@ -28,7 +28,7 @@ from mae_rad.prediction.structured_report import (
 from tests.builders.dicom_builder import CR, uid, write_film
 from tests.builders.private_builder import anatomy
 
-AUTHOR = Author("classification", "0123456789abcdef", "1.0", "a run", {"sensitivity_90": {"fracture": 0.25}})
+AUTHOR = Author("classification", "0123456789abcdef", "1.0", "a run", {"sensitivity_90": {"fracture": 0.25}}, {})
 PERCENT = CodedConcept("%", "UCUM", "percent")
 
 
@@ -54,6 +54,16 @@ def box(**fields: Any) -> FoundBox:
     return FoundBox.model_validate(
         {"label": "fracture", "score": 0.6, "reached": {"sensitivity_90": True}} | corners | fields
     )
+
+
+def test_a_label_at_chance_says_so_in_its_group(tmp_path: Path) -> None:
+    why = "AUROC 0.550 [0.450, 0.650] on 40 test films: the interval includes chance (0.5)"
+    author = AUTHOR._replace(chance_warnings={"fracture": why})
+    document = structured_report(header(tmp_path / "film.dcm"), record(), author)
+    groups = hd.sr.MeasurementReport.from_sequence([read_back(document)]).get_image_measurement_groups()
+    meanings = [[one.name.meaning for one in group.get_qualitative_evaluations()] for group in groups]
+    assert meanings[0][-1] == "Not better than chance: AUROC 0.550 [0.450, 0.650]"
+    assert not any("chance" in meaning for meaning in meanings[1])
 
 
 def read_back(document: Any) -> Any:

@@ -155,6 +155,7 @@ def test_the_page_keeps_scales_apart_and_says_how_folds_were_used(archive, tmp_p
     text = compare_runs([], settings(archive, out, "probes=[linear]", "cross_fit=4"))
     assert "bone_age: explained variance (R²) of a number in months, median" in text
     page = (out / "report.html").read_text()
+    assert '"split":{"values"' in (out / "map.html").read_text()
     assert "in 4 folds of its patients" in page
     assert "a number in months, median" in page
     assert "standard deviations of the numbers" in page

@@ -23,6 +23,7 @@ class Fixed(FinalEvaluator):
     positive = "present"
 
     def __init__(self) -> None:
+        self.titles = ("fracture", "implant")
         self.calibration = {"fracture": Calibration(2.0, 0.5)}
         self.points = {"sensitivity_90": {"fracture": 0.3}}
         self.written_before_pictures: set[str] = set()
@@ -65,4 +66,5 @@ def test_exported_metrics_are_those_of_all_test_films(tmp_path: Path) -> None:
         f"fracture: sensitivity at the threshold for 90 % sensitivity on val {counts}": "0.600 [0.500, 0.700]",
     }
     assert final.calibration == {"fracture": Calibration(2.0, 0.5)}
+    assert final.chance_warnings == {"implant": "not measured on test films"}
     assert final.operating_points == {"sensitivity_90": {"fracture": 0.3}}

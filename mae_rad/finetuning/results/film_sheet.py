@@ -1,12 +1,15 @@
-"""Draws example films of a classification by outcome, at the resolution of the model, with known boxes."""
+"""Draws example films by outcome, at the resolution of the model, with known boxes."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.pages.contact_sheet import (
@@ -21,6 +24,7 @@ from data_prep.pages.contact_sheet import (
     scale_film,
     to_grey_pixels,
 )
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.box_frames import Boxes, whole_film_frame
 from mae_rad.data.display_augmentation import varied_table
@@ -29,7 +33,7 @@ from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import NO_VARIATION
 from mae_rad.evaluation.statistics.metrics import Floats
-from mae_rad.finetuning.results.metrics_table import LabelScores
+from mae_rad.finetuning.results.subgroups import MIN_PATIENTS
 
 FILMS_PER_OUTCOME = 6
 _MAX_HEIGHT, _MAX_WIDTH = 260, 400
@@ -51,45 +55,10 @@ class Example(NamedTuple):
     caption: str
 
 
-def choose_examples(
-    scores: LabelScores, probability: Floats, threshold: float, index: ShardIndex
-) -> dict[str, list[Example]]:
-    """Choose films of each outcome, those with the scores farthest from the threshold.
-
-    Args:
-        scores: of one label.
-        probability: [N] calibrated.
-        threshold: of a positive film.
-        index: of all films.
-
-    Returns:
-        Outcome with its number of films (found, missed, false alarm, correctly negative) → examples.
-    """
-    positive = probability >= threshold
-    outcomes = {
-        "found": scores.present & positive,
-        "missed": scores.present & ~positive,
-        "false alarm": ~scores.present & positive,
-        "correctly negative": ~scores.present & ~positive,
-    }
-    examples_by_outcome: dict[str, list[Example]] = {}
-    for name, mask in outcomes.items():
-        positions = np.flatnonzero(mask)
-        most_certain = positions[np.argsort(-np.abs(probability[positions] - threshold), kind="stable")][
-            :FILMS_PER_OUTCOME
-        ]
-        films = [
-            Example(int(scores.rows[position]), _caption(index, scores, position, probability))
-            for position in most_certain
-        ]
-        examples_by_outcome[f"{name}: {len(positions)} of {len(positive)} films"] = films
-    return examples_by_outcome
-
-
 def film_sheet(
     outcomes: Mapping[str, Sequence[Example]],
     index: ShardIndex,
-    boxes: pa.Table,
+    boxes: pa.Table | None = None,
     *,
     title: str,
     tokens: int,
@@ -100,7 +69,7 @@ def film_sheet(
     Args:
         outcomes: outcome → examples.
         index: of all films.
-        boxes: known boxes of the label (BOXES_SCHEMA).
+        boxes: known boxes of the label (BOXES_SCHEMA); None draws none.
         title: of the sheet.
         tokens: T.
         patch: side of a patch in pixels.
@@ -112,8 +81,20 @@ def film_sheet(
     for name, films in outcomes.items():
         blocks = [_block(example, index, boxes, tokens, patch) for example in films]
         parts.append(Shelves([block for block in blocks if block is not None], name))
-    legend = [LegendEntry("marked finding", mark=draw_outline_mark(_BOX_COLOUR))] if len(boxes) else []
+    legend = [LegendEntry("marked finding", mark=draw_outline_mark(_BOX_COLOUR))] if boxes else []
     return contact_sheet(parts, title, legend)
+
+
+def save_sheet(sheet: Image.Image, folder: Path, title: str) -> None:
+    """Write a sheet as ``films-<title>.png``.
+
+    Args:
+        sheet: to write.
+        folder: receives it.
+        title: of what the model answers.
+    """
+    with atomic_file(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', title.lower())}.png") as file:
+        sheet.save(file, format="PNG")
 
 
 def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
@@ -143,18 +124,60 @@ def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
     return picture
 
 
-def _block(example: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> SheetBlock | None:
+def _block(example: Example, index: ShardIndex, boxes: pa.Table | None, tokens: int, patch: int) -> SheetBlock | None:
     try:
         film = index.film(example.row)
     except FilmUnreadableError:
         return None
-    film_boxes = boxes.filter(pc.equal(boxes.column("key"), index.key(example.row)))
-    corners = np.stack([film_boxes.column(name).to_numpy() for name in EDGES], axis=1)
+    corners = np.empty((0, 4))
+    if boxes:
+        film_boxes = boxes.filter(pc.equal(boxes.column("key"), index.key(example.row)))
+        corners = np.stack([film_boxes.column(name).to_numpy() for name in EDGES], axis=1)
     picture = film_picture(film, tokens, patch, corners.astype(np.float64))
     return SheetBlock(picture, captions=[Caption(example.caption)])
 
 
-def _caption(index: ShardIndex, scores: LabelScores, position: int, probability: Floats) -> str:
-    row = int(scores.rows[position])
-    values = [index.table.column(name)[row].as_py() for name in ("body_part", "view")]
-    return " ".join(value for value in values if value) + f" {probability[position]:.2f}"
+def film_captions(index: ShardIndex) -> list[str]:
+    """Body part and view of every film of an index; ``rare`` where fewer than MIN_PATIENTS patients share both.
+
+    Args:
+        index: of all films.
+
+    Returns:
+        A caption per row; empty where the index knows neither.
+    """
+    values = zip(*(index.table.column(name).to_pylist() for name in ("body_part", "view")), strict=True)
+    captions = np.array([" ".join(word for word in film if word) for film in values], dtype=object)
+    patients = index.table.column("patient").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    names, codes = np.unique(captions.astype(str), return_inverse=True)
+    patients_of_name = np.unique(codes * len(patients) + patients) // max(
+        len(patients), 1
+    )  # each patient once per name
+    counts = np.bincount(patients_of_name, minlength=len(names)).tolist()
+    shown = [
+        str(name) if not name or count >= MIN_PATIENTS else "rare" for name, count in zip(names, counts, strict=True)
+    ]
+    return [shown[code] for code in codes]
+
+
+def best_and_worst(
+    errors: Floats, rows: NDArray[np.int64], captions: Sequence[str], names: tuple[str, str]
+) -> dict[str, list[Example]]:
+    """Choose the films with the smallest and with the largest errors.
+
+    Args:
+        errors: [N] of N films; NaN is left out.
+        rows: [N] int64 rows of the index.
+        captions: under each of the N films.
+        names: of the smallest and of the largest errors.
+
+    Returns:
+        Name → examples, at most half of the films for each.
+    """
+    order = np.argsort(errors, kind="stable")[: int(np.isfinite(errors).sum())]
+    count = min(FILMS_PER_OUTCOME, len(order) // 2)
+    chosen = dict(zip(names, (order[:count], order[::-1][:count]), strict=True))
+    return {
+        name: [Example(int(rows[position]), captions[position]) for position in positions.tolist()]
+        for name, positions in chosen.items()
+    }

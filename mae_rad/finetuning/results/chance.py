@@ -1,0 +1,47 @@
+"""Is a model better than chance on its test films? Where its interval does not say so, a warning does."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mae_rad.finetuning.results.metrics_table import ALL, Result
+
+METRICS = {"auroc": "AUROC", "macro_auroc": "macro AUROC", "film_auroc": "AUROC of films", "r2": "R²"}
+"""Metric → its name in a warning."""
+CHANCE = {"auroc": 0.5, "macro_auroc": 0.5, "film_auroc": 0.5, "r2": 0.0}
+"""Metric → value of a guess: of a score that knows nothing, or of the mean of all films (R²)."""
+
+
+def chance_warnings(results: Sequence[Result], titles: Sequence[str]) -> dict[str, str]:
+    """Say of which answers the test films do not show that they are better than chance.
+
+    Args:
+        results: all metrics of the final evaluation.
+        titles: what the model answers.
+
+    Returns:
+        Title → why, with the metric and its interval; a title whose interval lies above chance is not in it.
+    """
+    warnings = {title: _warning(_of_test(results, title)) for title in titles}
+    return {title: text for title, text in warnings.items() if text}
+
+
+def _of_test(results: Sequence[Result], title: str) -> Mapping[str, Result]:
+    return {
+        result.metric: result
+        for result in results
+        if (result.label, result.split, result.subset) == (title, "test", ALL) and result.metric in CHANCE
+    }
+
+
+def _warning(of_test: Mapping[str, Result]) -> str:
+    measured = [result for result in of_test.values() if np.isfinite(result.value)]
+    if not measured:
+        return "not measured on test films"
+    result = measured[0]
+    chance, films = CHANCE[result.metric], f"{METRICS[result.metric]} {result.figure} on {result.n_films} test films"
+    if not np.isfinite(result.low):
+        return f"{films}: too few patients for an interval"
+    if result.high < chance:
+        return f"{films}: worse than chance ({chance:g})"
+    return f"{films}: the interval includes chance ({chance:g})" if result.low <= chance else ""
