@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from data_prep.archive.manifest import key_fingerprint, key_origin, read_linkage, read_manifest
 from data_prep.archive.withdrawn import add_withdrawn
-from data_prep.bounded_reading import MAX_CARD_BYTES, read_bounded
+from data_prep.bounded_reading import read_bounded
 from data_prep.deidentify.pseudonyms import canonical_number
 from data_prep.errors import SecretError, SettingsError
 from data_prep.runtime.atomic_write import atomic_folder, canonical_json, remove_temporary, synced_file
@@ -43,14 +43,13 @@ from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.shard_format.sidecar import SPLITS
 from data_prep.sharding.merged_tables import count_written_files, dataset_sha256, merge_index
 from data_prep.sharding.public_folder import locked_folder, translate_write_errors
+from data_prep.sharding.stale_records import find_stale
 
 _KEY = re.compile("[0-9a-f]{32}")
 _OVERVIEWS = (STATISTICS_FILE, AGREEMENT_FILE)
 _DATASET_FILE = "dataset.json"
 _MAX_LIST_BYTES = 2**26
-_RECORDS = ("run.json", "encoder.json", "predictor.json", "facts.json")
 _MAX_NAMED = 10
-_HASH = re.compile(rb"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def remove(public: Path, patients: Path, private: Path | None = None, runs: Sequ
         if private is not None:
             add_withdrawn(private, keys)
         before = _combined([read_dataset_card(folder).dataset_sha256 for folder in folders])
-        stale = tuple(_find_stale(runs, _hashes(folders)))
+        stale = tuple(find_stale(runs, _hashes(folders), public))
         with atomic_folder(public.resolve(), _DATASET_FILE) as new:
             has_overviews = _write_without(folders, new, keys)
     after = _combined([read_dataset_card(folder).dataset_sha256 for folder in generation_folders(public)])
@@ -280,21 +279,3 @@ def _hashes(folders: Sequence[Path]) -> set[bytes]:
     """Checksums under which trainings may have recorded the first generations of a folder."""
     hashes = [read_dataset_card(folder).dataset_sha256 for folder in folders]
     return {_combined(hashes[: number + 1]).encode() for number in range(len(hashes))} | {h.encode() for h in hashes}
-
-
-def _find_stale(runs: Sequence[Path], hashes: Collection[bytes]) -> Iterator[Path]:
-    """Records of runs and encoders, and tables of vectors, that name one of the checksums."""
-    for root in runs:
-        for path in sorted(root.rglob("*")):
-            try:
-                if path.name in _RECORDS and path.is_file():
-                    found = set(_HASH.findall(read_bounded(path, MAX_CARD_BYTES)))
-                elif path.suffix == ".parquet" and path.is_file():
-                    metadata = pq.read_schema(path).metadata or {}
-                    found = {metadata.get(b"dataset_sha256", b"")}
-                else:
-                    continue
-            except (OSError, pa.ArrowException):
-                continue
-            if found & set(hashes):
-                yield path

@@ -30,6 +30,9 @@ Condition = str | int | float | bool | None | list[str] | list[int]
 
 _log = logging.getLogger(__name__)
 
+DISTINCT_PATIENTS = "said by the user, not checked"
+"""Entry of a provenance: folders of different secrets were joined."""
+
 _MAX_OPEN_FILES = 128
 _MAX_SAMPLE_BYTES = 2**31
 
@@ -50,6 +53,11 @@ class ShardIndex:
         with_copies: whether to keep films of train with the pixels of a film of val or test in any of the folders.
             Otherwise they are left out, whatever ``where`` says, and counted in the log.
 
+    Attributes:
+        dataset_sha256: checksum of all folders.
+        joined: for the provenance of what is made from several folders or generations: their checksums, and that the
+            user said that those of different secrets share no patient.
+
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
         SettingsError: a column is unknown, or no film meets the conditions.
@@ -68,7 +76,7 @@ class ShardIndex:
     ) -> None:
         if not folders:
             raise SettingsError("data.shards is empty. Give a public folder written by `mae-rad shard`.")
-        _check_same_secret(folders, distinct_patients)
+        is_said = _check_same_secret(folders, distinct_patients)
         # Sorted by content, so that the order in which folders are listed has no effect.
         cards = sorted(
             (read_dataset_card(folder).dataset_sha256, str(folder), folder, generation)
@@ -76,7 +84,11 @@ class ShardIndex:
             for generation, folder in enumerate(generation_folders(public)[:generations])
         )
         folders = [folder for _, _, folder, _ in cards]
-        self.dataset_sha256 = combined([sha256 for sha256, *_ in cards])
+        datasets = [sha256 for sha256, *_ in cards]
+        self.dataset_sha256 = combined(datasets)
+        self.joined = ({"datasets": " ".join(datasets)} if len(datasets) > 1 else {}) | (
+            {"distinct_patients": DISTINCT_PATIENTS} if is_said else {}
+        )
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
         indexes = same_pixels_across([_read_index(folder, generation) for _, _, folder, generation in cards])
         indexes = indexes if with_copies else _without_pixels_of_held_out(indexes)
@@ -246,8 +258,12 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
     return keep
 
 
-def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool) -> None:
-    """Refuse to join folders of different secrets: a patient in both would be two, perhaps in two splits."""
+def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool) -> bool:
+    """Refuse to join folders of different secrets: a patient in both would be two, perhaps in two splits.
+
+    Returns:
+        Whether they are joined on the user's word.
+    """
     fingerprints = {read_dataset_card(folder).key_fingerprint for folder in folders}
     if len(fingerprints) > 1 and not distinct_patients:
         raise SettingsError(
@@ -255,6 +271,7 @@ def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool)
             " them with one secret, or, if no patient is in two of them, say distinct_patients=true (of a training:"
             " data.distinct_patients=true)."
         )
+    return len(fingerprints) > 1
 
 
 def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
