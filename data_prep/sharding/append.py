@@ -117,7 +117,7 @@ def _next_generation(
 ) -> _NextGeneration | None:
     """None where no file is to be tried."""
     generations = generation_folders(public)
-    earlier = EarlierFilms.read(generations)
+    earlier = EarlierFilms.read(generations, private)
     inputs = read_inputs(private, public, settings, earlier)
     check_config(public, inputs.identity)
     name = generation_name(len(generations))
@@ -140,7 +140,7 @@ def _files_left_out(
     """
     *before, last = generations
     _, failures = read_unfinished(last)
-    earlier = EarlierFilms.read(before) if before else None
+    earlier = EarlierFilms.read(before, private) if before else None
     if read_inputs(private, last, settings, earlier).plan.sha256 != failures.plan_sha256:
         raise ShardFormatError(
             f"{private} is another scan than the one that {last} came from, so the files that were rejected there"
@@ -172,7 +172,7 @@ def _rewrite_damaged(private: Path, public: Path, settings: ShardSettings) -> No
     for number, folder in enumerate(folders[1:], 1):
         if is_whole(folder):
             continue
-        earlier = EarlierFilms.read(folders[:number])
+        earlier = EarlierFilms.read(folders[:number], private)
         _, failures = read_unfinished(folder)
         if read_inputs(private, folder, settings, earlier).plan.sha256 != failures.plan_sha256:
             raise ShardFormatError(
@@ -204,8 +204,11 @@ def _leaves_out_the_same(generation: _NextGeneration, failures: KnownFailures) -
 
 
 def _warn_of_equal_pixels(generation: _NextGeneration) -> None:
-    pixels = pq.read_table(generation.hidden / "index.parquet", columns=["pixel_sha256"])["pixel_sha256"]
-    repeated = pc.sum(pc.is_in(pixels, generation.earlier.index["pixel_sha256"].combine_chunks())).as_py()
+    index = pq.read_table(generation.hidden / "index.parquet", columns=["pixel_sha256", "same_pixels_as"])
+    earlier = generation.earlier.index
+    has_pixels_of = pc.is_in(index["pixel_sha256"], earlier["pixel_sha256"].combine_chunks(), skip_nulls=True)
+    is_same_as = pc.is_in(index["same_pixels_as"], earlier["key"].combine_chunks(), skip_nulls=True)
+    repeated = pc.sum(pc.or_(has_pixels_of, is_same_as)).as_py()
     if repeated:
         _log.warning(
             "%d of the new films have the pixels of an earlier film under another identifier. To train on one film of"

@@ -29,7 +29,7 @@ from data_prep.runtime.atomic_write import atomic_folder, canonical_json, remove
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card, removal_digest
 from data_prep.shard_format.folder_layout import SIDECAR_SUFFIX, film_suffix
-from data_prep.shard_format.index import count_across_splits, read_one_index
+from data_prep.shard_format.index import count_across_splits, equal_pixels, read_one_index
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
 from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
@@ -41,7 +41,7 @@ from data_prep.shard_format.label_tables import (
 )
 from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.shard_format.sidecar import SPLITS
-from data_prep.sharding.merged_tables import count_written_files, dataset_sha256, merge_index
+from data_prep.sharding.merged_tables import EqualPixels, count_written_files, dataset_sha256, merge_index
 from data_prep.sharding.public_folder import locked_folder, translate_write_errors
 from data_prep.sharding.stale_records import find_stale
 
@@ -177,10 +177,11 @@ def _read_keys(patients: Path, private: Path | None, card: DatasetCard) -> dict[
 def _write_without(folders: Sequence[Path], new: Path, keys: Collection[str]) -> bool:
     """Write all generations without the films of patients; whether statistics of labels were left out."""
     after: str | None = None
+    earlier: dict[str, str] = {}
     for folder in folders:
         target = new if folder == folders[0] else new / folder.name
         target.mkdir(exist_ok=True)
-        after = _write_generation(folder, target, keys, after)
+        after = _write_generation(folder, target, keys, after, earlier)
     public = folders[0]
     kept = pa.concat_tables([pq.read_table(path, columns=["key"]) for path in sorted(new.rglob("index.parquet"))])
     for name, read in ((LABELS_FILE, read_labels), (BOXES_FILE, read_boxes)):
@@ -190,8 +191,10 @@ def _write_without(folders: Sequence[Path], new: Path, keys: Collection[str]) ->
     return any((public / name).exists() for name in _OVERVIEWS)
 
 
-def _write_generation(folder: Path, target: Path, keys: Collection[str], after: str | None) -> str:
-    """Write one generation; its new ``dataset_sha256``."""
+def _write_generation(
+    folder: Path, target: Path, keys: Collection[str], after: str | None, earlier: dict[str, str]
+) -> str:
+    """Write one generation; its new ``dataset_sha256``. ``earlier``: as of :class:`EqualPixels`."""
     card = read_dataset_card(folder)
     sha256: dict[str, str] = {}
     for tar_name in card.shards:
@@ -204,7 +207,10 @@ def _write_generation(folder: Path, target: Path, keys: Collection[str], after: 
             sha256[tar_name] = card.shards[tar_name]
         elif len(kept):
             sha256[tar_name] = _write_shard(folder, target, stem, kept, film_suffix(card.config))
-    index = merge_index(target, {Path(name).stem for name in sha256})
+    before = read_one_index(folder, ["key", "pixel_sha256", "same_pixels_as"])
+    names = pa.table({"key": before["key"], "pixels": equal_pixels(before)})
+    hidden = EqualPixels(names, earlier) if before["pixel_sha256"].null_count else None
+    index = merge_index(target, {Path(name).stem for name in sha256}, hidden)
     rejects = pq.read_table(folder / "rejects.parquet").cast(REJECTS_SCHEMA)
     _write(target / "index.parquet", encode_parquet(index))
     _write(target / "rejects.parquet", encode_parquet(rejects))

@@ -20,7 +20,7 @@ from data_prep.object_storage.range_reader import RangeReader
 from data_prep.object_storage.storage import ByteRange
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.index import read_one_index, same_pixels_across
+from data_prep.shard_format.index import equal_pixels, read_one_index, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -276,10 +276,10 @@ def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool)
 
 def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
     """Leave out films of train with the pixels of a film of val or test: training would learn what is scored."""
-    held_out = [table.filter(pc.not_equal(table["split"], "train"))["pixel_sha256"] for table in indexes]
+    held_out = [table.filter(pc.not_equal(table["split"], "train"))["pixels"] for table in indexes]
     pixels = pa.chunked_array([chunk for column in held_out for chunk in column.chunks], pa.string())
     leaking = [
-        pc.fill_null(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["pixel_sha256"], pixels)), False)
+        pc.fill_null(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["pixels"], pixels)), False)
         for table in indexes
     ]
     if count := sum(pc.sum(rows).as_py() or 0 for rows in leaking):
@@ -289,6 +289,7 @@ def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
 
 def _read_index(folder: PublicFolder, generation: int) -> pa.Table:
     table = read_one_index(folder)
+    table = table.append_column("pixels", equal_pixels(table))
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
     return table.append_column("generation", numbers)
 

@@ -79,5 +79,5 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, S
 
 def _has_pixels_of(table: pa.Table, split: NDArray[np.object_], name: str) -> NDArray[np.bool_]:
     """[films] which have the same pixels as a film of the split ``name``."""
-    pixels = table.column("pixel_sha256")
+    pixels = table.column("pixels")
     return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == name)).combine_chunks()).to_numpy())

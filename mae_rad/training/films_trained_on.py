@@ -25,14 +25,14 @@ def copies_of_trained_films(table: pa.Table, run: Path) -> NDArray[np.bool_]:
     """Find the films of val and test whose pixels an encoder was trained on.
 
     Args:
-        table: index of films, with ``split`` and ``pixel_sha256``.
+        table: index of films, as :class:`ShardIndex` reads it.
         run: run folder, or the encoder folder in one; those that it started from count, too.
 
     Returns:
         [films] bool; none where the films of the run are not known: see :func:`pixels_trained_on`.
     """
     pixels = pixels_trained_on(run)
-    is_copy = pc.is_in(table["pixel_sha256"], value_set=pixels) if len(pixels) else pa.nulls(len(table), pa.bool_())
+    is_copy = pc.is_in(table["pixels"], value_set=pixels) if len(pixels) else pa.nulls(len(table), pa.bool_())
     held_out = pc.not_equal(table["split"], "train")
     return np.asarray(pc.fill_null(pc.and_(is_copy, held_out), False).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
@@ -80,7 +80,7 @@ def _pixels_of_run(run: Path, config: Mapping[str, Any]) -> pa.Array:
         for generations in [most] if data.generations else range(most, 0, -1):  # folders may have grown since
             index = ShardIndex(data.shards, **data.source | {"generations": generations})
             if index.dataset_sha256 == recorded:
-                return pc.drop_null(index.table["pixel_sha256"]).combine_chunks()
+                return index.table["pixels"].combine_chunks()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         pass
     return pa.array([], pa.string())
