@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_EVIDENCE = 1.0
+MIN_EVIDENCE = 2.0
 """Evidence from which a film is suspect."""
-SENSITIVITY = 0.9
-"""Share of inverted films above MIN_EVIDENCE; measured in folds: a film was not among those that gave the weights."""
-SPECIFICITY = 0.99
-"""Share of correct films below it, likewise."""
+SENSITIVITY, FALSE_ALARMS = 0.96, 0.003
+"""Share of inverted films above the limit, and of correct ones: 2,522 of 2,615 real films (limbs 96 %, chests 93 %, hands
+99 %), and 7 of them, in five folds, so that no film was among those that gave its weights. Of a kind of films that gave
+no weights (limbs, chests or hands left out) 92 % are found (chests 77 %), and 0.8 % are false alarms. 39 limb films that
+are inverted as published, told by eye, count as inverted: 33 of them are above the limit."""
 _SIDE_PIXELS = 128
-_WEIGHTS = (1.0,) * 8
+_WEIGHTS = (7.0, -12.1, 12.9, 20.7, -15.1, -7.8, -6.8, 1.3)
 """Weights of the measures of :func:`_measures`, in their order."""
 _FINE, _COARSE = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (3, 9))
 _DARK, _BRIGHT = 0.15, 0.85
@@ -41,11 +42,8 @@ def _measures(film: NDArray[np.float32]) -> tuple[float, ...]:
     rows, columns = film.shape
     top, bottom = float(film[: rows // 6].mean()) - 0.5, float(film[-(rows // 6) :].mean()) - 0.5
     down, across = rows // 10 + 1, columns // 8 + 1
-    corners = [
-        film[rows_, columns_].mean()
-        for rows_ in (np.s_[:down], np.s_[-down:])
-        for columns_ in (np.s_[:across], np.s_[-across:])
-    ]
+    left, right = film[:, :across], film[:, -across:]
+    corners = [part.mean() for side in (left, right) for part in (side[:down], side[-down:])]
     smooth = cv2.GaussianBlur(film, (0, 0), 1.5)
     texture = cv2.GaussianBlur(np.abs(film - smooth), (0, 0), 3)
     textured = smooth[texture >= np.percentile(texture, 80)]
