@@ -166,7 +166,8 @@ def _privacy_decisions(content: ReportContent) -> Iterator[Decision]:
             Level.DECIDE, DATA_PROTECTION_OFFICER, "privacy",
             f"{_count(rare.patients, 'patient')} may be recognised by rare values",
             f"They have a body part, sex, age or manufacturer that fewer than {MIN_PATIENTS} patients have;"
-            f" {rare.alone:,} are alone with their combination of these. Whoever knows such a person may find the row of the index.",
+            f" {rare.alone:,} are alone with their combination of these. Whoever knows such a person may find the row"
+            " of the index.",
             "Give the shards only to those who may see them, or leave these films out of the archive and shard again.",
         )  # fmt: skip
     if content.films:

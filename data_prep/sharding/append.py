@@ -9,10 +9,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.errors import Reason, ShardFormatError
+from data_prep.archive.manifest import read_manifest
+from data_prep.errors import Reason, SettingsError, ShardFormatError
 from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.folder_identity import (
     FOLDER_FILES,
@@ -33,6 +35,9 @@ from data_prep.sharding.public_folder import is_whole, locked_folder, translate_
 from data_prep.sharding.shard import shard, shard_part
 
 _log = logging.getLogger(__name__)
+
+_MAX_COPIED_PICTURES = 2
+"""New pictures that may be copies of earlier ones, however few are new."""
 
 
 def append(
@@ -56,7 +61,7 @@ def append(
     Raises:
         ShardFormatError: ``public`` is not complete, is in use, or was made with another secret or settings; or no file
             was rejected for ``reasons``, or ``private`` is another scan than the last generation came from.
-        SettingsError: patients would change their split.
+        SettingsError: patients would change their split, or the pictures are there under other keys.
         As :func:`data_prep.sharding.shard.shard` otherwise.
     """
     read_dataset_card(public)  # refuses a folder without shards before it is locked
@@ -71,7 +76,7 @@ def append(
         if not card.files.written:
             _remove_generation(generation.hidden)
             return card
-        _warn_of_equal_pixels(generation)
+        _check_equal_pixels(private, generation)
         generation.hidden.rename(generation.path)
         sync_folder(public)
         return card
@@ -203,13 +208,29 @@ def _leaves_out_the_same(generation: _NextGeneration, failures: KnownFailures) -
     return failures.reasons == not_tried.reasons
 
 
-def _warn_of_equal_pixels(generation: _NextGeneration) -> None:
-    index = pq.read_table(generation.hidden / "index.parquet", columns=["pixel_sha256", "same_pixels_as"])
+def _check_equal_pixels(private: Path, generation: _NextGeneration) -> None:
+    """Refuse pictures that are there already under other keys, and count other films with the pixels of an earlier one.
+
+    Raises:
+        SettingsError: most of the new pictures are earlier ones, so that the scan was given another folder.
+    """
+    index = pq.read_table(generation.hidden / "index.parquet", columns=["key", "pixel_sha256", "same_pixels_as"])
     earlier = generation.earlier.index
     has_pixels_of = pc.is_in(index["pixel_sha256"], earlier["pixel_sha256"].combine_chunks(), skip_nulls=True)
     is_same_as = pc.is_in(index["same_pixels_as"], earlier["key"].combine_chunks(), skip_nulls=True)
-    repeated = pc.sum(pc.or_(has_pixels_of, is_same_as)).as_py()
-    if repeated:
+    is_copy = pc.or_(has_pixels_of, is_same_as)
+    manifest = read_manifest(private)
+    pictures = manifest["key"].filter(pc.is_in(manifest["source"], pa.array(["png", "jpeg"])))
+    is_picture = pc.is_in(index["key"], pictures.drop_null().combine_chunks())
+    renamed, new = (pc.sum(rows).as_py() or 0 for rows in (pc.and_(is_copy, is_picture), is_picture))
+    if renamed > max(_MAX_COPIED_PICTURES, new // 2):
+        _remove_generation(generation.hidden)
+        raise SettingsError(
+            f"{renamed} of {new} new pictures have the pixels of pictures that are there under other keys, which are"
+            " made of their paths: the scan was given another folder of the same set, or files were moved. Scan the"
+            " folder that the first generation was scanned from; nothing was added"
+        )
+    if repeated := pc.sum(is_copy).as_py():
         _log.warning(
             "%d of the new films have the pixels of an earlier film under another identifier. To train on one film of"
             " each, give data.where='{same_pixels_as: null}'",
