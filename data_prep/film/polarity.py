@@ -18,8 +18,8 @@ SENSITIVITY, FALSE_ALARMS = 0.925, 0.008
 """Share of inverted films and of correct ones above the limit: 2,419 and 21 of 2,615 real films (inverted limbs 92 %,
 hands 90 %, chests 98 %), in five folds, so that no film was among those that gave its weights; with white borders drawn
 around them 96 % and 0.9 %. Of limbs, hands or chests whose kind gave no weights 86 %, and 1.8 % false alarms. 39 limb
-films that are inverted as published, by eye, count as inverted: 32 of them are found. Of ten different DICOM films the
-one is flagged that is wrongly tagged; the trimming of borders was chosen with the one of them that has white borders."""
+films that are inverted as published, by eye, count as inverted: 32 of them are found. Of ten DICOM films the one is
+flagged that is wrongly tagged; the trimming of borders was chosen with the one of them that has white borders."""
 _SIDE_PIXELS = 128
 _WEIGHTS = (-5.7, -2.5, -5.5, 4.4, -7.1, -2.6, -3.7, 0.4, 7.4, -9.8, 18.8, 6.1, -5.4, -0.9, -5.7, 0.5)
 """Weights of the measures of the film, and of those of the film without smooth borders, in the order of _measures."""
