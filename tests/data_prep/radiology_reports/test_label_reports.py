@@ -273,4 +273,4 @@ def test_a_report_without_end_is_listed_and_not_read(folders: tuple[Path, Path],
     with pytest.raises(LabelError, match="1 report_too_long"):
         label_from_reports(folders[0], [tmp_path / "texts"], folders[1])
     assert process_time() - start < 10
-    assert problems(folders) == [("report_too_long", "ACCA.txt", "")]
+    assert problems(folders) == [("report_too_long", "ACCA.txt", "0")]
