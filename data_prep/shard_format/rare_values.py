@@ -70,7 +70,7 @@ def patients_per_value(column: pa.ChunkedArray, patient: NDArray[np.int64]) -> N
 
 def _members_of_single(pairs: NDArray[np.int64], patients: NDArray[np.int64]) -> NDArray[np.int64]:
     """Patients of the combinations, sorted as in ``pairs``, that one patient has."""
-    return pairs[np.repeat(patients == 1, patients), -1]
+    return np.asarray(pairs[np.repeat(patients == 1, patients), -1], dtype=np.int64)
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
