@@ -20,6 +20,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
@@ -246,14 +247,15 @@ def _apply(model: type[BaseModel], values: dict[str, Any], override: str) -> Non
     if not equals or not name:
         raise SettingsError(f"{override!r} is not a setting; write key=value or key.sub=value")
     *groups, last = name.split(".")
-    current_model: type[BaseModel] | None = model
+    models: list[type[BaseModel]] = [model]
     for group in groups:
-        current_model = _group_model(current_model, group)
+        fields = [one.model_fields[group] for one in models if group in one.model_fields]
+        models = [inner for field in fields for inner in setting_groups(field)]
         inner = values.setdefault(group, {})
         if not isinstance(inner, dict):
             raise SettingsError(f"{name}: {group} is a value, not a group of settings")
         values = inner
-    for pair in getattr(current_model, "renamed", {}).items():
+    for pair in (pair for one in models for pair in getattr(one, "renamed", {}).items()):
         if last in pair:
             for name_of_setting in pair:
                 values.pop(name_of_setting, None)
@@ -261,13 +263,6 @@ def _apply(model: type[BaseModel], values: dict[str, Any], override: str) -> Non
         values[last] = parse_yaml(text)
     except ValueError:
         raise SettingsError(f"{name}: {_shortened(text)} is not a valid YAML value") from None
-
-
-def _group_model(model: type[BaseModel] | None, group: str) -> type[BaseModel] | None:
-    """Settings class of a group of settings; None where it depends on the values, or there is no such group."""
-    field = model.model_fields.get(group) if model else None
-    candidates = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)] if field else []
-    return candidates[0] if len(candidates) == 1 else None
 
 
 def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) -> str:
@@ -311,10 +306,7 @@ def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Dotted names of all settings of a model and of its groups."""
     names: dict[str, None] = {}
     for name, field in model.model_fields.items():
-        groups = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)]
-        optional = (mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ()))
-        marks = [mark for mark in (*field.metadata, *optional) if isinstance(mark, ChosenByName)]
-        groups += [model for mark in marks for model in mark.models.values()]
+        groups = setting_groups(field)
         for group in groups:
             names |= dict.fromkeys(_setting_names(group, f"{prefix}{name}."))
         if not groups:
@@ -322,5 +314,14 @@ def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     return list(names)
 
 
-def _is_group(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def setting_groups(field: FieldInfo) -> list[type[BaseModel]]:
+    """List the models of which the value of a field may be, or the items of its list: none for a plain value.
+
+    Args:
+        field: of a model of settings or of a record.
+    """
+    parts = (field.annotation, *get_args(field.annotation))
+    marks = (mark for part in parts for mark in getattr(part, "__metadata__", ()))
+    chosen = [mark for mark in (*field.metadata, *marks) if isinstance(mark, ChosenByName)]
+    groups = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+    return groups + [model for mark in chosen for model in mark.models.values()]

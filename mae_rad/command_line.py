@@ -1,5 +1,6 @@
 """Exit codes, signals and error lines of all commands: an error of the user is one line, never a traceback."""
 
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from data_prep.runtime.logging_setup import set_up_logging
 from data_prep.runtime.process_limits import forbid_core_dump
 from data_prep.runtime.secret_environment import without_secret
 
+_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "bad_alloc")
 NEEDS_TRAINING = "needs the training extra: pip install 'mae_rad[train]'"
 
 
@@ -43,18 +45,35 @@ def run(action: Callable[[], object], *, needs_secret: bool = False) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("mae_rad", "data_prep")):
-            sys.stderr.write(f"error: this command {NEEDS_TRAINING} ({error.name} is not installed)\n")
-            return 2
-        if _is_killed_worker(error):
-            sys.stderr.write(
-                "error: a process that reads films was killed, possibly for lack of memory."
-                " Use fewer runtime.workers, then run the same command again.\n"
-            )
-            return 1
-        sys.stderr.write(f"error: {unexpected(error)}\n")
-        return 1
+        code, text = _explain(error)
+        sys.stderr.write(f"error: {text}\n")
+        return code
     return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit code and line of an error that is none of the user's."""
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("mae_rad", "data_prep")):
+        return 2, f"this command {NEEDS_TRAINING} ({error.name} is not installed)"
+    if _is_killed_worker(error):
+        return 1, (
+            "a process that reads films was killed, possibly for lack of memory. Use fewer runtime.workers, then run"
+            " the same command again."
+        )
+    if is_out_of_memory(error):
+        return 2, (
+            "this machine or its GPU has run out of memory. Give smaller batches (batch_size, optimizer.batch) or fewer"
+            " workers, then run the same command again."
+        )
+    return 1, unexpected(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: of Python, NumPy, the system, or of torch, which has no class for it on a CPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    is_of_torch = type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_of_torch)
 
 
 def _is_killed_worker(error: Exception) -> bool:

@@ -54,7 +54,7 @@ def resolve_archive(archive: Path) -> Path:
     return path.parent if is_dicomdir(path) else path
 
 
-def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
+def list_files(archives: Sequence[Path], *, broken_links: bool = False) -> list[ArchiveFile]:
     """List all regular files of the archives, each once, following symbolic links; links that lead out are counted.
 
     An archive inside another one adds no file: its files are listed below the outer one, in any order of the archives.
@@ -62,6 +62,8 @@ def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
 
     Args:
         archives: folders and files.
+        broken_links: whether links that lead to nothing are listed as files, which cannot be read; else they are
+            counted.
 
     Raises:
         ArchiveError: a path does not exist or is no file, a folder cannot be listed, or there is no file.
@@ -73,7 +75,7 @@ def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
             raise ArchiveError(f"archive {archive} is a pipe or device. Give folders or files with films.")
     archive_of_root = {resolve_archive(archive): archive for archive in reversed(archives)}
     listed: set[str] = set()
-    links = _Links([str(root) for root in archive_of_root])
+    links = _Links([str(root) for root in archive_of_root], broken_links)
     # an outer folder sorts before the folders inside it
     files = [file for root in sorted(archive_of_root) for file in _walk(root, archive_of_root[root], listed, links)]
     links.report()
@@ -88,12 +90,13 @@ class _Links:
 
     Args:
         roots: resolved paths of the archives.
+        lists_broken: whether links that lead to nothing are listed.
     """
 
-    def __init__(self, roots: Sequence[str]) -> None:
-        self._roots = roots
+    def __init__(self, roots: Sequence[str], lists_broken: bool) -> None:
+        self._roots, self.lists_broken = roots, lists_broken
         self._leading_out = 0
-        self.passed_over = 0
+        self.passed_over = self.broken = 0
 
     def follows(self, path: str) -> bool:
         """Whether to follow a link to ``path``; links into folders of the system are not followed."""
@@ -108,6 +111,8 @@ class _Links:
             _log.warning("%d links lead out of the archive: what they lead to is scanned, too", self._leading_out)
         if self.passed_over:
             _log.warning("%d links are passed over: to the system, or to what cannot be listed", self.passed_over)
+        if self.broken:
+            _log.warning("%d links lead to files that are not there: what they named is missing", self.broken)
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -147,13 +152,17 @@ def _walk(root: Path, given_path: Path, listed: set[str], links: _Links) -> Iter
 def _entries(folder: str, links: _Links) -> tuple[list[tuple[str, str]], list[tuple[str, str, bool]]]:
     """(name, resolved path) of the files, and (name, resolved path, is a link) of the folders in a folder, by name.
 
-    Sockets, pipes and devices are left out, since opening one can block; so are broken links.
+    Sockets, pipes and devices are left out, since opening one can block.
     """
     files, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
             link = entry.is_symlink()
             path = os.path.realpath(entry.path) if link else entry.path
+            if link and not Path(path).exists():
+                links.broken += 1
+                files += [(entry.name, entry.path)] * links.lists_broken
+                continue
             is_folder = Path(path).is_dir() if link else entry.is_dir()
             if not is_folder and not (Path(path).is_file() if link else entry.is_file()):
                 continue

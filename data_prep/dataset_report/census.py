@@ -27,11 +27,10 @@ from data_prep.planning import folder_identity
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.csv_text import csv_text
 from data_prep.shard_format.index import read_index
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 
 PUBLIC_PAGE_MODE, PRIVATE_PAGE_MODE = 0o644, 0o600
 
-MIN_PATIENTS = 10
-"""A value of fewer patients is not named in a public census."""
 OTHER = "other"
 NOT_STATED = "not stated"
 CENSUS_SCHEMA = pa.schema(

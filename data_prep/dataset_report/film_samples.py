@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.dataset_report.census import MIN_PATIENTS, encode_column
+from data_prep.dataset_report.census import encode_column
 from data_prep.dataset_report.svg_charts import Band
 from data_prep.folder_url import PublicFolder
 from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.shard_format.content_mask_bits import unpack_mask
+from data_prep.shard_format.rare_values import MIN_PATIENTS, patients_per_value
 
 SEED = 0
 SIDE = 224
@@ -26,6 +27,7 @@ patients, are on one sheet."""
 BRIGHTNESS_FILMS = 192
 """Number of films whose brightness is measured."""
 _BINS = 64
+_CAPTION = ("body_part", "view", "laterality")
 _JPEG_QUALITY = 80
 """Gives about 7 kB per film."""
 
@@ -100,7 +102,7 @@ def draw_body_part_sheets(public: PublicFolder, index: pa.Table) -> list[Sheet]:
 
 
 def draw_films(public: PublicFolder, index: pa.Table, rows: Sequence[int]) -> list[Picture]:
-    """Draw films with captions.
+    """Draw films with captions, which name no value that fewer than MIN_PATIENTS patients have.
 
     Args:
         public: public folder.
@@ -110,7 +112,13 @@ def draw_films(public: PublicFolder, index: pa.Table, rows: Sequence[int]) -> li
     Raises:
         ShardFormatError: a shard cannot be read.
     """
-    return [_draw_film(public, row) for row in index.take(pa.array(rows, pa.int64())).to_pylist()]
+    patient, common = encode_column(index["patient"]), index
+    for name in _CAPTION:
+        rare = patients_per_value(index[name], patient) < MIN_PATIENTS
+        place = common.schema.get_field_index(name)
+        named = pc.if_else(pa.array(rare), pa.scalar(None, index[name].type), index[name])
+        common = common.set_column(place, index.schema.field(name), named)
+    return [_draw_film(public, row) for row in common.take(pa.array(rows, pa.int64())).to_pylist()]
 
 
 def _draw_film(public: PublicFolder, row: dict[str, object]) -> Picture:
@@ -119,11 +127,11 @@ def _draw_film(public: PublicFolder, row: dict[str, object]) -> Picture:
         ".jpg", (displayed >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     )
     assert is_encoded
-    caption = " ".join(str(row[name]).replace("_", " ") for name in ("body_part", "view", "laterality") if row[name])
+    caption = " ".join(str(row[name]).replace("_", " ") for name in _CAPTION if row[name])
     note = f"{row['source_columns']} × {row['source_rows']} · {row['bits_stored']} bit"
     return Picture(
         f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}", displayed.shape[1], displayed.shape[0],
-        caption or "body part not stated", f"{note} · {str(row['key'])[:8]}",
+        caption or "body part rare or not stated", f"{note} · {str(row['key'])[:8]}",
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def find_near_duplicates(public: PublicFolder, index: pa.Table) -> NearDuplicate
     Raises:
         OSError, ValueError: a shard cannot be read.
     """
-    if HASH not in index.column_names:
+    if HASH not in index.column_names or (index.num_rows and index[HASH].null_count == index.num_rows):
         return None
     rows = np.flatnonzero(np.asarray(pc.is_valid(index[HASH])))
     hashes = np.asarray(index[HASH].drop_null().to_numpy(), np.uint64)

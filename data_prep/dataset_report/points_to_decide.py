@@ -12,6 +12,7 @@ from data_prep.dataset_report.report_content import ReportContent
 from data_prep.errors import Reason
 from data_prep.pages.html_page import percent
 from data_prep.planning.settings import ShardRuntime
+from data_prep.shard_format.rare_values import MIN_PATIENTS, find_rare_values
 
 MAX_FRACTION_CLIPPED = 0.05
 """A larger fraction of clipped films has to be checked."""
@@ -159,6 +160,15 @@ def _privacy_decisions(content: ReportContent) -> Iterator[Decision]:
             f"{_count(sum(quarantined.values()), 'film')} in quarantine: a name may be in the picture",
             f"Left out of the shards: {reasons}.",
             "Leave them out (nothing to do), or have a person check every film before a rule is set to keep.",
+        )  # fmt: skip
+    if content.films and (rare := find_rare_values(content.folder.index)).patients:
+        yield Decision(
+            Level.DECIDE, DATA_PROTECTION_OFFICER, "privacy",
+            f"{_count(rare.patients, 'patient')} may be recognised by rare values",
+            f"They have a body part, sex, age or manufacturer that fewer than {MIN_PATIENTS} patients have;"
+            f" {rare.alone:,} are alone with their combination of these. Whoever knows such a person may find the row"
+            " of the index.",
+            "Give the shards only to those who may see them, or leave these films out of the archive and shard again.",
         )  # fmt: skip
     if content.films:
         yield Decision(

@@ -9,13 +9,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.archive.manifest import UNMAPPED_FILE, key_fingerprint, read_manifest
+from data_prep.archive.pixel_digests import read_digests, with_digests
 from data_prep.dataset_report import near_duplicates, quality
 from data_prep.dataset_report.census import Census, compute_private_census, compute_public_census, read_study_years
 from data_prep.dataset_report.folder_state import FolderState, read_folder
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.planning.folder_identity import read_key_fingerprint
-from data_prep.shard_format.dataset_card import read_dataset_card
+from data_prep.shard_format.appended_folders import generation_folders
+from data_prep.shard_format.dataset_card import read_dataset_card, read_shard_cards
+from data_prep.shard_format.index import equal_pixels
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def collect_content(public: PublicFolder, private: Path | None) -> ReportContent
         ArchiveError: ``private`` is not a private folder, or was written with another secret.
     """
     folder = read_folder(public)
-    index = folder.index
+    index = _with_pixels(folder, private)
     polarity_suspects = quality.find_suspect_polarity(index) if "polarity_suspect" in index.column_names else None
     return ReportContent(
         folder=folder,
@@ -121,6 +124,17 @@ def collect_content(public: PublicFolder, private: Path | None) -> ReportContent
         },
         throughput=_measure_throughput(folder),
     )
+
+
+def _with_pixels(folder: FolderState, private: Path | None) -> pa.Table:
+    """Fill digests that are not published: from the private folder, else with what tells films of equal pixels."""
+    index, public = folder.index, folder.public
+    if "pixel_sha256" not in index.column_names or not index["pixel_sha256"].null_count:
+        return index
+    if private is not None and folder.complete and isinstance(public, Path):
+        return with_digests(index, read_digests(private, read_shard_cards(generation_folders(public))))
+    place = index.schema.get_field_index("pixel_sha256")
+    return index.set_column(place, "pixel_sha256", equal_pixels(index))
 
 
 def _find_near_duplicates(public: PublicFolder, index: pa.Table) -> near_duplicates.NearDuplicates | None:

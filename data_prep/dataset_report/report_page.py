@@ -22,7 +22,7 @@ from data_prep.dataset_report.points_to_decide import Level, list_decisions
 from data_prep.dataset_report.report_content import ReportContent, collect_content
 from data_prep.dataset_report.svg_charts import Histogram, histogram
 from data_prep.errors import ArchiveError
-from data_prep.film.polarity import SENSITIVITY
+from data_prep.film.polarity import FALSE_ALARMS, SENSITIVITY
 from data_prep.folder_url import PublicFolder
 from data_prep.pages.html_page import environment
 from data_prep.planning.folder_identity import is_public
@@ -143,6 +143,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "charts": _charts(content),
         "brightness": film_samples.measure_brightness(folder.public, index),
         "polarity_found": SENSITIVITY,
+        "polarity_false": FALSE_ALARMS,
         "suspects": film_samples.draw_films(folder.public, index, rows),
         "clipped": _clipped(content),
         "clipped_limit": quality.MAX_CLIPPED_FRACTION,

@@ -100,7 +100,7 @@ SIDECAR_RULES: dict[str, Rule] = {
     "display": _display,
     "content_mask": lambda value: isinstance(value, str),  # checked with rows and columns by _is_canonical_mask
     "content_mask_version": _integer_in(range(1, CONTENT_MASK_VERSION + 1)),
-    "pixel_sha256": lambda value: hexadecimal(value, 64),
+    "pixel_sha256": _or_none(lambda value: hexadecimal(value, 64)),
 }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -69,7 +69,12 @@ class Sample:
     content_fraction: float
     polarity_suspect: bool
     clipped: tuple[float, float]
-    perceptual_hash: int
+    perceptual_hash: int | None
+
+    def without_digests(self) -> "Sample":
+        """The same sample without the digests of its pixels."""
+        sidecar = self.sidecar.model_copy(update={"pixel_sha256": None})
+        return replace(self, sidecar=sidecar, perceptual_hash=None)
 
     def index_row(self) -> dict[str, Any]:
         """The columns of the index that do not depend on the position of the film in the shards."""

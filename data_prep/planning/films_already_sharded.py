@@ -1,16 +1,17 @@
 """Films of earlier generations: a later generation neither repeats them nor moves their patients to other splits."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.archive.manifest import key_origin
+from data_prep.archive.pixel_digests import read_digests, with_digests
 from data_prep.errors import Reason, SettingsError
-from data_prep.shard_format.dataset_card import read_dataset_card, removal_digest
-from data_prep.shard_format.index import file_pixels, read_one_index
+from data_prep.shard_format.dataset_card import read_dataset_card, read_shard_cards, removal_digest
+from data_prep.shard_format.index import equal_pixels, file_pixels, read_one_index
 
 _MAX_CHANGED = 0.01
 """Share of the patients whose films may name another one now: errors that a hospital corrects, not another setting."""
@@ -31,6 +32,7 @@ class EarlierFilms:
         keys: how the keys were made.
         source: key of the setting ``source`` of their scans; empty where not recorded.
         removed: digests of patients who have withdrawn their consent.
+        represented: checksum of pixels → film that represents them, where checksums are not published.
     """
 
     index: pa.Table
@@ -38,21 +40,31 @@ class EarlierFilms:
     keys: int = 1
     source: str = ""
     removed: frozenset[str] = frozenset()
+    represented: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
+    def read(cls, generations: Sequence[Path], private: Path) -> "EarlierFilms":
         """Read the index of every generation.
 
         Args:
             generations: shard folders, the first generation first.
+            private: private folder, for the checksums of pixels that are not published.
 
         Raises:
             ShardFormatError: a folder is unfinished or damaged.
+            SettingsError: checksums are not published, and ``private`` does not hold them.
         """
         columns = ["key", "frame", *_COMPARED_COLUMNS, "split", "source_rows", "source_columns", "pixel_sha256"]
-        tables = [read_one_index(folder, columns) for folder in generations]
+        tables = [read_one_index(folder, [*columns, "same_pixels_as"]) for folder in generations]
+        index = pa.concat_tables(tables).combine_chunks()
+        represented: dict[str, str] = {}
+        if index["pixel_sha256"].null_count:
+            names = equal_pixels(index).to_pylist()
+            index = with_digests(index, read_digests(private, read_shard_cards(generations)))
+            represented = dict(zip(index["pixel_sha256"].to_pylist(), names, strict=True))
         card, removed = read_dataset_card(generations[-1]), frozenset(read_dataset_card(generations[0]).removed)
-        return cls(pa.concat_tables(tables).combine_chunks(), card.dataset_sha256, card.keys, card.source, removed)
+        films = index.select(columns)
+        return cls(films, card.dataset_sha256, card.keys, card.source, removed, represented)
 
     def check_patients(self, manifest: pa.Table, aliases: pa.ChunkedArray | None) -> None:
         """Refuse a scan under which a film that is there, or a patient, would have another key.

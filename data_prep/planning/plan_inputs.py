@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from data_prep.archive.file_listing import path_of_text
 from data_prep.archive.manifest import key_fingerprint, key_origin, read_aliases, read_linkage, read_manifest
+from data_prep.archive.pixel_digests import digests_path
 from data_prep.archive.same_film import IDENTIFIERS
 from data_prep.archive.withdrawn import reject_withdrawn
 from data_prep.errors import ArchiveError, Reason
@@ -18,7 +19,7 @@ from data_prep.planning import folder_identity
 from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.known_failures import KnownFailures
 from data_prep.planning.plan import Plan, PlannedShard, plan_shards
-from data_prep.planning.settings import ShardSettings
+from data_prep.planning.settings import ShardSettings, SidecarSettings
 from data_prep.planning.shard_task import ShardTask
 from data_prep.planning.splits import read_split_table, resolve_splits, split_config
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
@@ -37,6 +38,9 @@ class ShardInputs:
         identity: what all shards of the public folder share.
         plan: the shards.
         written: key → pixel hashes of files of earlier generations that are planned again.
+        private: the private folder.
+        represented: name of pixels → film of an earlier generation that represents them, where such names are not
+            published.
     """
 
     manifest: pa.Table
@@ -46,6 +50,8 @@ class ShardInputs:
     identity: dict[str, Any]
     plan: Plan
     written: Mapping[str, str]
+    private: Path
+    represented: Mapping[str, str]
 
     @property
     def config_sha256(self) -> str:
@@ -57,6 +63,18 @@ class ShardInputs:
         planned = pc.is_in(self.manifest["key"], self.plan.files(self.manifest)["key"].combine_chunks())
         patients = pc.unique(self.manifest["patient"].filter(pc.and_(planned, self.manifest["patient_known"])))
         return sum(patient not in self.given for patient in patients.to_pylist())
+
+    @property
+    def hides_digests(self) -> bool:
+        """Whether the digests of pixels stay in the private folder."""
+        return self.settings.sidecar.hashes == "none"
+
+    def digests_path(self, shard: PlannedShard) -> Path:
+        """Return the private table of the digests of a shard, where they are not published."""
+        return digests_path(self.private, self.config_sha256, shard.inputs_sha256)
+
+    def _digests_of(self, shard: PlannedShard) -> str | None:
+        return str(self.digests_path(shard).resolve()) if self.hides_digests else None
 
     def tasks(self, shards: Sequence[PlannedShard], failures: KnownFailures) -> Iterator[ShardTask]:
         """Yield the tasks that write ``shards``.
@@ -84,6 +102,7 @@ class ShardInputs:
                 reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
                 config_sha256=self.config_sha256,
                 inputs_sha256=shard.inputs_sha256,
+                digests=self._digests_of(shard),
                 not_tried={row["row"]: not_tried[row["row"]] for row in facts if row["row"] in not_tried},
                 written={key: written[key] for key in keys if key in written},
             )
@@ -116,6 +135,8 @@ def read_inputs(
     settings = settings.model_copy(update={"splits": splits})
     given = read_split_table(Path(splits.table), manifest, linkage, settings.seed, splits.val) if splits.table else {}
     config = settings.model_dump(mode="json", exclude={"runtime": True, "selection": settings.selection.off})
+    if settings.sidecar == SidecarSettings():  # as folders of earlier releases record it
+        del config["sidecar"]
     config["splits"] = split_config(splits, given)
     fingerprint, (keys, source) = key_fingerprint(manifest), key_origin(manifest)
     manifest = reject_withdrawn(manifest, private)
@@ -134,4 +155,6 @@ def read_inputs(
         "after": earlier.dataset_sha256 if earlier else None,
     }
     written = earlier.pixels(plan.files(manifest)) if earlier else {}
-    return ShardInputs(manifest, linkage.select(["path", *_FILE_COLUMNS]), settings, given, identity, plan, written)
+    represented = earlier.represented if earlier else {}
+    files = linkage.select(["path", *_FILE_COLUMNS])
+    return ShardInputs(manifest, files, settings, given, identity, plan, written, private, represented)

@@ -86,8 +86,16 @@ class ShardRuntime(Settings):
         return slice(first, None, step)
 
 
+class SidecarSettings(Settings):
+    """What is published about a film beside what training needs."""
+
+    hashes: Literal["all", "none"] = "all"
+    """Whether ``pixel_sha256`` and ``perceptual_hash`` are published. They need no secret, so that who holds a film, or
+    another release of it, finds it here; so do the films themselves. none: they stay in the private folder."""
+
+
 class ShardSettings(Settings):
-    """Selection, size, codec and splits of the films of a private folder."""
+    """Selection, size, codec, splits and published values of the films of a private folder."""
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     """Longest side of a film in pixels, reduced by area averaging, never enlarged; native: the size of the source."""
@@ -101,6 +109,7 @@ class ShardSettings(Settings):
     """Seed of the drawn splits and of the order of films."""
     splits: SplitSettings = SplitSettings()
     selection: SelectionSettings = SelectionSettings()
+    sidecar: SidecarSettings = SidecarSettings()
     runtime: ShardRuntime = ShardRuntime()
 
 

@@ -20,6 +20,7 @@ class ShardTask:
         files: (path, row of the manifest) in writing order; files with the same key follow each other.
         max_side: longest side of a film in pixels.
         codec: of the films.
+        digests: private file for the digests of the pixels; None: they are published with the films.
         config_sha256: of the settings, for the card.
         inputs_sha256: of the planned files, for the card.
         not_tried: row → reason of files that are rejected without being read, since they failed in an earlier run.
@@ -39,3 +40,4 @@ class ShardTask:
     appended: bool = False
     reject_empty: bool = False
     codec: Codec = "htj2k"
+    digests: str | None = None

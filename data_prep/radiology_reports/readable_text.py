@@ -26,6 +26,8 @@ _TOKEN = re.compile(r"[^\W_](?:[^\W_]|[<|!](?=[^\W_]))*")
 _PAIR = re.compile(rf"({_LETTER}+)[ ](?=({_LETTER}+))")
 _KEPT_HYPHEN = frozenset({"left", "right", "k", "follow", "well", "in", "hüft", "knie"})
 """Words whose hyphen stays when the line that ends with it is joined to the next."""
+_SYLLABLE_OF_CAPITALS = re.compile(r"(?=.*[AEIOUYÄÖÜ])[^\W\d_a-zäöüß]{3,}")
+"""A part of a divided word in capitals ("FRAC-"), not an abbreviation ("MRT-")."""
 
 _CONFUSED = (("l<", "k"), ("rn", "m"), ("vv", "w"), *zip("01!|lj5cq", "oiiiiiseg", strict=True))
 """Characters that a scanner confuses → the one that stands for all of them."""
@@ -97,10 +99,10 @@ def _plain_characters(match: re.Match[str]) -> str:
 
 
 def _joined_hyphen(match: re.Match[str]) -> str:
-    start = match.start()
-    before = lowered(match.string[max(start - 12, 0) : start]).split()[-1:]
-    after = match.string[match.end()]
-    return "-" if after.isupper() or (before and before[0] in _KEPT_HYPHEN) else ""
+    start, end = match.span()
+    before, after = match.string[max(start - 12, 0) : start].split()[-1:], match.string[end : end + 2]
+    is_name = after[:1].isupper() and not (after.isupper() and before and _SYLLABLE_OF_CAPITALS.fullmatch(before[0]))
+    return "-" if is_name or (before and lowered(before[0]) in _KEPT_HYPHEN) else ""
 
 
 def _is_fracture_sign(match: re.Match[str]) -> bool:

@@ -111,8 +111,16 @@ _SHORTENED = re.compile(r"(?:[^\W\d_]*[bcdfgkpstz][lrv]|[^\W\d_]*[lrn]h|[^\W\d_a
 
 
 _ONE_LETTER = re.compile(r"(?:^|[\s(/.])([a-zäöüß])\.$")
-_AFTER_NUMBER = re.compile(r"\d\s*[a-zäöüß]\.$|(?:\b(?:Typ|Type|type|Grad|Stadium|Weber|Pauwels|Teil|part)\s+[a-z]\.$)")
+_AFTER_NUMBER = re.compile(
+    r"\d\s*[a-zäöüß]\.$|\b(?:typ|type|grad|grade|stadium|stage|weber|pauwels|teil|part|vitamin)\s+[a-z]\.$",
+    re.IGNORECASE,
+)
 """A letter that is a unit or a class: "5 m.", "Typ b."."""
+_CUT_WORD = re.compile(r"[^\W\d_]*(?:[bcdfgkpstz][lrv]|[lrn]h)\.", re.IGNORECASE)
+"""The part of _SHORTENED that ends no whole word and no name of capitals: "disl.", "oberh."."""
+_NUMERAL, _ANOTHER_LETTER = re.compile(r"[^\W\d_]\s+[ivx]\.$"), re.compile(r"[^\W\d_]\.")
+"""In capitals "MHK V." ends a sentence, "V. A. FRAKTUR" does not."""
+_WORD_OF_CAPITALS = re.compile(r"[^\W\d_]{2}")
 _POINTERS = re.compile(r"\b(?:s\.\s?[ou]|o\.\s?ä|i\.\s?o)\.$")
 """Abbreviations at which a sentence may end: "s. o.", "o. ä."."""
 
@@ -186,11 +194,25 @@ def _is_inside_sentence(text: str, line: int, mark: re.Match[str], stop: int) ->
     if _non_final_stop().search(before) or _is_one_letter(before):
         return True
     after = text[end : min(end + _LOOK_BACK, stop)].lstrip(" \t")
+    if _is_in_capitals(before + after):
+        low = lowered(before)
+        is_numeral = _NUMERAL.search(low) and not _ANOTHER_LETTER.match(after)
+        return (_is_one_letter(low) and not is_numeral) or bool(_CUT_WORD.fullmatch(low.split()[-1]))
     if not after[:1].islower():
         return False
     word = before.split()[-1]
-    is_shortened = _SHORTENED.fullmatch(word) and not _DENIAL.match(after) and not may_name_finding(lowered(word))
+    is_shortened = (
+        _SHORTENED.fullmatch(word)
+        and not _AFTER_NUMBER.search(before)
+        and not _DENIAL.match(after)
+        and not may_name_finding(lowered(word))
+    )
     return bool(_STARTS_WITH_LINK.match(after) or is_shortened)
+
+
+def _is_in_capitals(text: str) -> bool:
+    """Whether capitals are used for all words, so that they tell nothing: "KEIN ANHALT F. FX."."""
+    return text == text.upper() and _WORD_OF_CAPITALS.search(text) is not None
 
 
 def _is_break(text: str, line: int, end: int, stop: int, width: int) -> bool:

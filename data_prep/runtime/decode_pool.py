@@ -10,7 +10,8 @@ decoder_timeout  the file took longer than the limit, and its process was killed
 
 Such a job is :class:`LostJob` and is tried once more. Where other processes may be the cause (the kernel killed the
 process, as it does when memory is short, or the file took too long), the second try runs alone, once all other jobs are
-done. :class:`DecodePool` returns the results of jobs as they finish; :func:`decode_in_order` keeps the order of files.
+done. :class:`DecodePool` returns the results of jobs as they finish; :func:`decode_in_order` keeps the order of files;
+:class:`BackgroundPool` decodes what is asked for, one file after another.
 """
 
 import os
@@ -240,7 +241,7 @@ def decode_in_order(
         Exception: whatever ``decode`` raised.
     """
     remaining, submitted = iter(files), deque[tuple[File, Future[Result | Reason]]]()
-    background = _Background(partial(_decode_one, decode), limits, initializer)
+    background = BackgroundPool(decode, limits, initializer)
     try:
         while True:
             ahead = islice(remaining, 2 * limits.workers - len(submitted))
@@ -262,16 +263,22 @@ def _decode_one(decode: Callable[[File], Result], job: tuple[int, File], watch: 
         watch.ends(1, 0)
 
 
-class _Background(Generic[File, Result]):
-    """A pool that a thread polls, so that its processes stay busy while the caller uses a result."""
+class BackgroundPool(Generic[File, Result]):
+    """A pool that a thread polls, so that its processes stay busy while the caller uses a result.
+
+    Args:
+        decode: is called in another process; must be picklable.
+        limits: of the processes.
+        initializer: is called first in each process, before memory is limited.
+    """
 
     def __init__(
         self,
-        decode: Callable[[tuple[int, File], Watch], Result],
+        decode: Callable[[File], Result],
         limits: DecodeLimits,
-        initializer: Callable[[], object] | None,
+        initializer: Callable[[], object] | None = None,
     ) -> None:
-        self._pool: DecodePool[tuple[int, File], Result] = DecodePool(decode, limits, initializer)
+        self._pool: DecodePool[tuple[int, File], Result] = DecodePool(partial(_decode_one, decode), limits, initializer)
         self._numbers = count()
         self._submitted: deque[tuple[int, File]] = deque()
         self._futures: dict[int, Future[Result | Reason]] = {}
@@ -283,7 +290,7 @@ class _Background(Generic[File, Result]):
         self._thread.start()
 
     def submit(self, file: File) -> Future[Result | Reason]:
-        """Queue ``file``; the future receives its result."""
+        """Queue ``file``; the future receives its result, or the reason for which its process ended at every try."""
         future: Future[Result | Reason] = Future()
         with self._lock:
             if self._error is not None:

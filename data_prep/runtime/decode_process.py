@@ -4,10 +4,13 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawValue
+from types import ModuleType
 from typing import Any, Protocol
 
 import cv2
@@ -69,6 +72,17 @@ class _CellWatch:
         self._cell.refused += refused
 
 
+@contextmanager
+def _without_main_script() -> Iterator[None]:
+    """Start processes that do not run the script of the user again, who then need not write it for that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class DecodeProcess:
     """The parent's side of a process.
 
@@ -99,7 +113,8 @@ class DecodeProcess:
             signal.SIG_BLOCK, {signal.SIGINT}
         )  # the child inherits it, from its first line
         try:
-            self._process.start()
+            with _without_main_script():
+                self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         child_connection.close()

@@ -1,6 +1,7 @@
 """Models of ``dataset.json``, the card of a public folder, and of the card of a shard."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,21 @@ def read_dataset_card(public: PublicFolder) -> DatasetCard:
         return DatasetCard.model_validate(values)
     except ValidationError:
         raise ShardFormatError(f"{path} is damaged. Run the same shard command again to rewrite it") from None
+
+
+def read_shard_cards(folders: Sequence[Path]) -> list[ShardCard]:
+    """Read the cards of all shards of complete folders.
+
+    Args:
+        folders: public folders, each a generation.
+
+    Raises:
+        ShardFormatError: a folder is not finished, or a card is missing or damaged.
+    """
+    paths = [folder / f"{Path(name).stem}.json" for folder in folders for name in read_dataset_card(folder).shards]
+    try:
+        return [ShardCard.model_validate(read_json(path)) for path in paths]
+    except (OSError, ValueError):
+        raise ShardFormatError(
+            f"a card of a shard of {folders[0]} is damaged. Run: mae-rad verify {folders[0]}"
+        ) from None

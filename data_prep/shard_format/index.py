@@ -115,18 +115,55 @@ def same_pixels(index: pa.Table) -> pa.Table:
 
     Args:
         index: columns key, split, pixel_sha256 and same_pixels_as.
+
+    Returns:
+        The index; where it has no checksums, its column ``same_pixels_as`` tells which films have equal pixels.
     """
+    groups = equal_pixels(index)
     rank = pc.index_in(index["split"], pa.array(SPLITS[::-1]))
-    keys, order = index["key"], [(name, "ascending") for name in ("pixel_sha256", "rank", "key")]
-    ranked = pa.table({"pixel_sha256": index["pixel_sha256"], "rank": rank, "key": keys})
+    keys, order = index["key"], [(name, "ascending") for name in ("pixels", "rank", "key")]
+    ranked = pa.table({"pixels": groups, "rank": rank, "key": keys})
     rows = pc.sort_indices(ranked, order).to_numpy()
-    pixels = index["pixel_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
+    pixels = groups.combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     first = np.flatnonzero(np.diff(pixels, prepend=-1))
     representative = np.empty(len(rows), dtype=np.int64)  # row of the film that represents each film
     representative[rows] = np.repeat(rows[first], np.diff(first, append=len(rows)))
     is_repeated = pa.array(representative != np.arange(len(rows)))
     null = pa.scalar(None, pa.string())
     return _set_same_pixels_as(index, pc.if_else(is_repeated, keys.take(pa.array(representative)), null))
+
+
+def equal_pixels(index: pa.Table) -> pa.ChunkedArray:
+    """Name the pixels of films: two films have equal pixels where they have the same name.
+
+    Args:
+        index: columns key, pixel_sha256 and same_pixels_as, as written.
+
+    Returns:
+        [films] the checksum of the pixels; where it is not published, the key of the film that represents them.
+    """
+    return pc.coalesce(index["pixel_sha256"], index["same_pixels_as"], index["key"])
+
+
+def fill_same_pixels(index: pa.Table, pixels: pa.ChunkedArray, earlier: dict[str, str]) -> pa.Table:
+    """Fill ``same_pixels_as`` of an index without checksums, from names that are not published.
+
+    Args:
+        index: columns key, split, pixel_sha256 and same_pixels_as.
+        pixels: [films] equal for films of equal pixels.
+        earlier: such name → film of an earlier generation that represents it; those of this one are added.
+
+    Returns:
+        The index; where an earlier generation has the pixels, their film there represents them.
+    """
+    place = index.schema.get_field_index("pixel_sha256")
+    named = index.set_column(place, "pixel_sha256", pixels)
+    own = pc.coalesce(same_pixels(named)["same_pixels_as"], index["key"]).to_pylist()
+    names, keys = pixels.to_pylist(), index["key"].to_pylist()
+    for name, representative in zip(names, own, strict=True):
+        earlier.setdefault(name, representative)
+    found = [None if earlier[name] == key else earlier[name] for name, key in zip(names, keys, strict=True)]
+    return _set_same_pixels_as(index, pa.chunked_array([found], pa.string()))
 
 
 def file_pixels(index: pa.Table, keys: pa.ChunkedArray) -> dict[str, str]:

@@ -134,4 +134,5 @@ class Sidecar(ClosedModel):
     content_mask: str
     """Mask of anatomy against background, see :func:`pack_mask`; empty: all of the film is anatomy."""
     content_mask_version: int
-    pixel_sha256: str
+    pixel_sha256: str | None
+    """SHA-256 of the pixels; null where the settings keep digests out of the public folder."""

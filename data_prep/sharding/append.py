@@ -9,10 +9,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.errors import Reason, ShardFormatError
+from data_prep.archive.manifest import read_manifest
+from data_prep.errors import Reason, SettingsError, ShardFormatError
 from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.folder_identity import (
     FOLDER_FILES,
@@ -33,6 +35,9 @@ from data_prep.sharding.public_folder import is_whole, locked_folder, translate_
 from data_prep.sharding.shard import shard, shard_part
 
 _log = logging.getLogger(__name__)
+
+_MAX_COPIED_PICTURES = 2
+"""New pictures that may be copies of earlier ones, however few are new."""
 
 
 def append(
@@ -56,7 +61,7 @@ def append(
     Raises:
         ShardFormatError: ``public`` is not complete, is in use, or was made with another secret or settings; or no file
             was rejected for ``reasons``, or ``private`` is another scan than the last generation came from.
-        SettingsError: patients would change their split.
+        SettingsError: patients would change their split, or the pictures are there under other keys.
         As :func:`data_prep.sharding.shard.shard` otherwise.
     """
     read_dataset_card(public)  # refuses a folder without shards before it is locked
@@ -71,7 +76,7 @@ def append(
         if not card.files.written:
             _remove_generation(generation.hidden)
             return card
-        _warn_of_equal_pixels(generation)
+        _check_equal_pixels(private, generation)
         generation.hidden.rename(generation.path)
         sync_folder(public)
         return card
@@ -117,7 +122,7 @@ def _next_generation(
 ) -> _NextGeneration | None:
     """None where no file is to be tried."""
     generations = generation_folders(public)
-    earlier = EarlierFilms.read(generations)
+    earlier = EarlierFilms.read(generations, private)
     inputs = read_inputs(private, public, settings, earlier)
     check_config(public, inputs.identity)
     name = generation_name(len(generations))
@@ -140,7 +145,7 @@ def _files_left_out(
     """
     *before, last = generations
     _, failures = read_unfinished(last)
-    earlier = EarlierFilms.read(before) if before else None
+    earlier = EarlierFilms.read(before, private) if before else None
     if read_inputs(private, last, settings, earlier).plan.sha256 != failures.plan_sha256:
         raise ShardFormatError(
             f"{private} is another scan than the one that {last} came from, so the files that were rejected there"
@@ -172,7 +177,7 @@ def _rewrite_damaged(private: Path, public: Path, settings: ShardSettings) -> No
     for number, folder in enumerate(folders[1:], 1):
         if is_whole(folder):
             continue
-        earlier = EarlierFilms.read(folders[:number])
+        earlier = EarlierFilms.read(folders[:number], private)
         _, failures = read_unfinished(folder)
         if read_inputs(private, folder, settings, earlier).plan.sha256 != failures.plan_sha256:
             raise ShardFormatError(
@@ -203,10 +208,29 @@ def _leaves_out_the_same(generation: _NextGeneration, failures: KnownFailures) -
     return failures.reasons == not_tried.reasons
 
 
-def _warn_of_equal_pixels(generation: _NextGeneration) -> None:
-    pixels = pq.read_table(generation.hidden / "index.parquet", columns=["pixel_sha256"])["pixel_sha256"]
-    repeated = pc.sum(pc.is_in(pixels, generation.earlier.index["pixel_sha256"].combine_chunks())).as_py()
-    if repeated:
+def _check_equal_pixels(private: Path, generation: _NextGeneration) -> None:
+    """Refuse pictures that are there already under other keys, and count other films with the pixels of an earlier one.
+
+    Raises:
+        SettingsError: most of the new pictures are earlier ones, so that the scan was given another folder.
+    """
+    index = pq.read_table(generation.hidden / "index.parquet", columns=["key", "pixel_sha256", "same_pixels_as"])
+    earlier = generation.earlier.index
+    has_pixels_of = pc.is_in(index["pixel_sha256"], earlier["pixel_sha256"].combine_chunks(), skip_nulls=True)
+    is_same_as = pc.is_in(index["same_pixels_as"], earlier["key"].combine_chunks(), skip_nulls=True)
+    is_copy = pc.or_(has_pixels_of, is_same_as)
+    manifest = read_manifest(private)
+    pictures = manifest["key"].filter(pc.is_in(manifest["source"], pa.array(["png", "jpeg"])))
+    is_picture = pc.is_in(index["key"], pictures.drop_null().combine_chunks())
+    renamed, new = (pc.sum(rows).as_py() or 0 for rows in (pc.and_(is_copy, is_picture), is_picture))
+    if renamed > max(_MAX_COPIED_PICTURES, new // 2):
+        _remove_generation(generation.hidden)
+        raise SettingsError(
+            f"{renamed} of {new} new pictures have the pixels of pictures that are there under other keys, which are"
+            " made of their paths: the scan was given another folder of the same set, or files were moved. Scan the"
+            " folder that the first generation was scanned from; nothing was added"
+        )
+    if repeated := pc.sum(is_copy).as_py():
         _log.warning(
             "%d of the new films have the pixels of an earlier film under another identifier. To train on one film of"
             " each, give data.where='{same_pixels_as: null}'",

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from data_prep.errors import DROP_REASONS, Reason
 from data_prep.planning.known_failures import KnownFailures, RowReasons
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts, ShardCard
-from data_prep.shard_format.index import count_across_splits, same_pixels
+from data_prep.shard_format.index import count_across_splits, fill_same_pixels, same_pixels
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
 from data_prep.shard_format.sidecar import SPLITS
 
@@ -30,18 +30,35 @@ Data (113101) is not claimed: films that declare burned-in text are rejected, th
 _FAILURES = (Reason.UNREADABLE_FILE, Reason.CHANGED_SINCE_SCAN, Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT)
 
 
-def merge_index(public: Path, shards: Iterable[str]) -> pa.Table:
+class EqualPixels(NamedTuple):
+    """Names of the pixels of films that are not published.
+
+    Attributes:
+        names: columns ``key`` and ``pixels``, equal for films of equal pixels.
+        earlier: name → film of an earlier generation that represents it; grows, see :func:`fill_same_pixels`.
+    """
+
+    names: pa.Table
+    earlier: dict[str, str]
+
+
+def merge_index(public: Path, shards: Iterable[str], pixels: EqualPixels | None = None) -> pa.Table:
     """Merge the index tables of shards in order of their names, and fill ``same_pixels_as``.
 
     Args:
         public: folder of the shards.
         shards: their names.
+        pixels: which films have equal pixels, where the tables hold no checksums.
 
     Returns:
         One row per film (INDEX_SCHEMA).
     """
     tables = [pq.read_table(public / f"{name}.parquet").cast(INDEX_SCHEMA) for name in sorted(shards)]
-    return same_pixels(pa.concat_tables(tables or [INDEX_SCHEMA.empty_table()]))
+    index = pa.concat_tables(tables or [INDEX_SCHEMA.empty_table()])
+    if pixels is None:
+        return same_pixels(index)
+    names = pixels.names["pixels"].take(pc.index_in(index["key"], pixels.names["key"].combine_chunks()))
+    return fill_same_pixels(index, pc.coalesce(names, index["key"]), pixels.earlier)
 
 
 def count_written_files(index: pa.Table) -> int:

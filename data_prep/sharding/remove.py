@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 
 from data_prep.archive.manifest import key_fingerprint, key_origin, read_linkage, read_manifest
 from data_prep.archive.withdrawn import add_withdrawn
-from data_prep.bounded_reading import MAX_CARD_BYTES, read_bounded
+from data_prep.bounded_reading import read_bounded
 from data_prep.deidentify.pseudonyms import canonical_number
 from data_prep.errors import SecretError, SettingsError
 from data_prep.runtime.atomic_write import atomic_folder, canonical_json, remove_temporary, restore_folder, synced_file
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card, removal_digest
 from data_prep.shard_format.folder_layout import SIDECAR_SUFFIX, film_suffix
-from data_prep.shard_format.index import count_across_splits, read_one_index
+from data_prep.shard_format.index import count_across_splits, equal_pixels, read_one_index
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
 from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
@@ -41,16 +41,15 @@ from data_prep.shard_format.label_tables import (
 )
 from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.shard_format.sidecar import SPLITS
-from data_prep.sharding.merged_tables import count_written_files, dataset_sha256, merge_index
+from data_prep.sharding.merged_tables import EqualPixels, count_written_files, dataset_sha256, merge_index
 from data_prep.sharding.public_folder import locked_folder, translate_write_errors
+from data_prep.sharding.stale_records import find_stale
 
 _KEY = re.compile("[0-9a-f]{32}")
 _OVERVIEWS = (STATISTICS_FILE, AGREEMENT_FILE)
 _DATASET_FILE = "dataset.json"
 _MAX_LIST_BYTES = 2**26
-_RECORDS = ("run.json", "encoder.json", "predictor.json", "facts.json")
 _MAX_NAMED = 10
-_HASH = re.compile(rb"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def remove(public: Path, patients: Path, private: Path | None = None, runs: Sequ
         if private is not None:
             add_withdrawn(private, keys)
         before = _combined([read_dataset_card(folder).dataset_sha256 for folder in folders])
-        stale = tuple(_find_stale(runs, _hashes(folders)))
+        stale = tuple(find_stale(runs, _hashes(folders), public))
         with atomic_folder(public.resolve(), _DATASET_FILE) as new:
             has_overviews = _write_without(folders, new, keys)
     after = _combined([read_dataset_card(folder).dataset_sha256 for folder in generation_folders(public)])
@@ -180,10 +179,11 @@ def _read_keys(patients: Path, private: Path | None, card: DatasetCard) -> dict[
 def _write_without(folders: Sequence[Path], new: Path, keys: Collection[str]) -> bool:
     """Write all generations without the films of patients; whether statistics of labels were left out."""
     after: str | None = None
+    earlier: dict[str, str] = {}
     for folder in folders:
         target = new if folder == folders[0] else new / folder.name
         target.mkdir(exist_ok=True)
-        after = _write_generation(folder, target, keys, after)
+        after = _write_generation(folder, target, keys, after, earlier)
     public = folders[0]
     kept = pa.concat_tables([pq.read_table(path, columns=["key"]) for path in sorted(new.rglob("index.parquet"))])
     for name, read in ((LABELS_FILE, read_labels), (BOXES_FILE, read_boxes)):
@@ -193,8 +193,10 @@ def _write_without(folders: Sequence[Path], new: Path, keys: Collection[str]) ->
     return any((public / name).exists() for name in _OVERVIEWS)
 
 
-def _write_generation(folder: Path, target: Path, keys: Collection[str], after: str | None) -> str:
-    """Write one generation; its new ``dataset_sha256``."""
+def _write_generation(
+    folder: Path, target: Path, keys: Collection[str], after: str | None, earlier: dict[str, str]
+) -> str:
+    """Write one generation; its new ``dataset_sha256``. ``earlier``: as of :class:`EqualPixels`."""
     card = read_dataset_card(folder)
     sha256: dict[str, str] = {}
     for tar_name in card.shards:
@@ -207,7 +209,10 @@ def _write_generation(folder: Path, target: Path, keys: Collection[str], after: 
             sha256[tar_name] = card.shards[tar_name]
         elif len(kept):
             sha256[tar_name] = _write_shard(folder, target, stem, kept, film_suffix(card.config))
-    index = merge_index(target, {Path(name).stem for name in sha256})
+    before = read_one_index(folder, ["key", "pixel_sha256", "same_pixels_as"])
+    names = pa.table({"key": before["key"], "pixels": equal_pixels(before)})
+    hidden = EqualPixels(names, earlier) if before["pixel_sha256"].null_count else None
+    index = merge_index(target, {Path(name).stem for name in sha256}, hidden)
     rejects = pq.read_table(folder / "rejects.parquet").cast(REJECTS_SCHEMA)
     _write(target / "index.parquet", encode_parquet(index))
     _write(target / "rejects.parquet", encode_parquet(rejects))
@@ -282,21 +287,3 @@ def _hashes(folders: Sequence[Path]) -> set[bytes]:
     """Checksums under which trainings may have recorded the first generations of a folder."""
     hashes = [read_dataset_card(folder).dataset_sha256 for folder in folders]
     return {_combined(hashes[: number + 1]).encode() for number in range(len(hashes))} | {h.encode() for h in hashes}
-
-
-def _find_stale(runs: Sequence[Path], hashes: Collection[bytes]) -> Iterator[Path]:
-    """Records of runs and encoders, and tables of vectors, that name one of the checksums."""
-    for root in runs:
-        for path in sorted(root.rglob("*")):
-            try:
-                if path.name in _RECORDS and path.is_file():
-                    found = set(_HASH.findall(read_bounded(path, MAX_CARD_BYTES)))
-                elif path.suffix == ".parquet" and path.is_file():
-                    metadata = pq.read_schema(path).metadata or {}
-                    found = {metadata.get(b"dataset_sha256", b"")}
-                else:
-                    continue
-            except (OSError, pa.ArrowException):
-                continue
-            if found & set(hashes):
-                yield path

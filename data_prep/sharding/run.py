@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from data_prep.archive.pixel_digests import read_digests
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.planning.known_failures import KnownFailures, RowReasons
 from data_prep.planning.plan import PlannedShard
@@ -20,7 +21,7 @@ from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dat
 from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.sharding import public_folder
 from data_prep.sharding.estimate import check_disk
-from data_prep.sharding.merged_tables import failed_files, make_dataset_card, merge_index, merge_rejects
+from data_prep.sharding.merged_tables import EqualPixels, failed_files, make_dataset_card, merge_index, merge_rejects
 from data_prep.sharding.shard_pool import Limits, OnFailures, write_shards
 from data_prep.sharding.shard_writer import Unfinished
 
@@ -56,7 +57,12 @@ class Run:
 
     def read_cards(self) -> dict[str, ShardCard]:
         """Read the cards of the complete shards, by name of the shard."""
-        cards = {s.name: _read_finished_card(self._public, s, self._inputs.config_sha256) for s in self._shards}
+        inputs = self._inputs
+        cards = {
+            s.name: _read_finished_card(self._public, s, inputs.config_sha256)
+            for s in self._shards
+            if not inputs.hides_digests or inputs.digests_path(s).exists()
+        }
         return {name: card for name, card in cards.items() if card is not None}
 
     def missing(self, complete: Collection[str]) -> list[PlannedShard]:
@@ -123,7 +129,7 @@ class Run:
     def _publish(self) -> DatasetCard:
         """Merge the tables of all shards, then write ``dataset.json``; an up-to-date folder is not changed."""
         ordered = [self.cards[name] for name in sorted(self.cards)]
-        index = merge_index(self._public, self.cards)
+        index = merge_index(self._public, self.cards, self._equal_pixels(ordered))
         rejects = merge_rejects(self._inputs.plan.rejects, ordered)
         inputs = self._inputs
         self.failures = self.failures.add(failed_files(rejects, inputs.plan.rejects))
@@ -142,6 +148,13 @@ class Run:
             self._public, json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True).encode()
         )
         return card
+
+    def _equal_pixels(self, cards: Sequence[ShardCard]) -> EqualPixels | None:
+        """Which films have equal pixels, where the checksums are not published."""
+        if not self._inputs.hides_digests:
+            return None
+        digests = read_digests(self._inputs.private, cards)
+        return EqualPixels(digests.rename_columns(["key", "pixels", "hash"]), dict(self._inputs.represented))
 
 
 class _FileProgress:

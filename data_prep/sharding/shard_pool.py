@@ -91,7 +91,7 @@ def write_shards(
     except StartError as error:
         raise ArchiveError(
             f"the processes that write shards cannot start (exit code {error}). Check free memory, or give fewer"
-            " runtime.workers; a script that calls shard() needs: if __name__ == '__main__'"
+            " runtime.workers"
         ) from None
     finally:
         pool.close()

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from data_prep.archive.pixel_digests import DIGESTS_SCHEMA, write_digests
 from data_prep.archive.same_film import is_film_of_scan
 from data_prep.bounded_reading import MAX_FILE_BYTES, open_regular
 from data_prep.errors import FilmReject, Reason
@@ -92,13 +93,17 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     rejects: list[Reject] = []
     tar_name = f"{task.name}.tar"
     rows: list[dict[str, Any]] = []
+    digests: list[dict[str, Any]] = []
     try:
         with atomic_file(public / tar_name) as file:
             tar_file = _HashingFile(file)
-            rows.extend(row | {"shard": tar_name} for row in _write_samples(task, rejects, watch, tar_file))
+            written = _write_samples(task, rejects, watch, tar_file, digests)
+            rows.extend(row | {"shard": tar_name} for row in written)
     except _FileError as error:
         (row, reason), *_ = error.failed
         return Unfinished(task.name, error.failed + (_unreadable(task, row, watch) if reason in UNAVAILABLE else ()))
+    if task.digests is not None:
+        write_digests(Path(task.digests), pa.Table.from_pylist(digests, schema=DIGESTS_SCHEMA))
     index = encode_parquet(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     with atomic_file(public / f"{task.name}.parquet") as file:
         file.write(index)
@@ -176,9 +181,9 @@ def _check_unchanged(status: os.stat_result, facts: Facts) -> None:
 
 
 def _write_samples(
-    task: ShardTask, rejects: list[Reject], watch: Watch, file: _HashingFile
+    task: ShardTask, rejects: list[Reject], watch: Watch, file: _HashingFile, digests: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Write the tar and yield the rows of the index, without the name of the shard; add to ``rejects``."""
+    """Write the tar and yield the rows of the index, without the name of the shard; add to ``rejects``, ``digests``."""
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
         tar.copybufsize = _COPY_BUFFER_BYTES
         for _, unit in groupby(task.files, key=lambda item: item[1]["key"]):
@@ -186,7 +191,10 @@ def _write_samples(
             watch.ends(bool(samples), len(rejected))
             rejects += rejected
             for sample in samples:
-                yield sample.index_row() | _add_members(tar, sample)
+                if task.digests is not None:
+                    digests.append({name: sample.index_row()[name] for name in DIGESTS_SCHEMA.names})
+                public = sample if task.digests is None else sample.without_digests()
+                yield public.index_row() | _add_members(tar, public)
 
 
 def _add_members(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
@@ -228,7 +236,7 @@ def _read_unit(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> 
     if not first_samples:
         return [], rejects
     written = task.written.get(unit[0][1]["key"])
-    pixels = " ".join(sample.sidecar.pixel_sha256 for sample in first_samples)
+    pixels = " ".join(str(sample.sidecar.pixel_sha256) for sample in first_samples)
     if len({fingerprint for _, fingerprint in fingerprints}) > 1 or written not in (None, pixels):
         return [], rejects + [(row, Reason.UID_CONFLICT) for row, _ in fingerprints]
     duplicates = [(row, Reason.DUPLICATE) for row, _ in (fingerprints if written else fingerprints[1:])]

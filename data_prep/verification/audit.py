@@ -40,6 +40,7 @@ from data_prep.shard_format.label_tables import (
     STATISTICS_FILE,
     STATISTICS_SCHEMA,
 )
+from data_prep.shard_format.rare_values import QUASI_IDENTIFIERS, RareValues, find_rare_values
 from data_prep.verification.audit_identifiers import identifier_problems
 from data_prep.verification.audit_shard import ShardAudit, audit_shard
 from data_prep.verification.audit_tables import card_problems, table_problems
@@ -66,6 +67,7 @@ class AuditReport:
         skipped: number of identifiers that are too short or are terms of the public vocabularies.
         models: device model → films; free text that no vocabulary restricts, to be reviewed by a person.
         labels: label → rows; names that the user has chosen, to be reviewed by a person.
+        rare: patients who stand out by what the index tells of them.
     """
 
     files: int = 0
@@ -76,6 +78,7 @@ class AuditReport:
     skipped: int = 0
     models: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    rare: RareValues | None = None
 
     def __str__(self) -> str:
         """Report as text."""
@@ -88,6 +91,8 @@ class AuditReport:
         for title, names in (("model names", self.models), ("label names", self.labels)):
             listed = ", ".join(f"{name} ({count})" for name, count in sorted(names.items()))
             lines.append((title, len(names), f"please review: {listed}" if listed else ""))
+        if self.rare and self.rare.patients:
+            lines.append(("rare values", sum(self.rare.columns.values()), f"please review: {self.rare}"))
         lines.append(("problems", len(self.problems), ""))
         table = "\n".join(f"{name:<16}{count:>12}  {note}".rstrip() for name, count, note in lines)
         more = len(self.problems) - _MAX_LISTED_PROBLEMS
@@ -128,6 +133,7 @@ def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None =
         report.problems += shard_audit.problems
     if not report.problems:
         report.labels.update(_label_counts(public))
+        report.rare = find_rare_values(read_one_index(public, ["patient", *QUASI_IDENTIFIERS]))
         report.problems += _unknown_key_problems(public, privates)
         report.problems += identifier_problems(public, privates, [*_LABEL_TABLES, *_OVERVIEWS])
     return report

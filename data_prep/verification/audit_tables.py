@@ -25,7 +25,7 @@ from data_prep.verification.text_search import TextSearch
 _COUNT_SCHEMAS = (STATISTICS_SCHEMA, AGREEMENT_SCHEMA)
 SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,9}}")
 _LABEL = re.compile(r"[a-z0-9_]{1,64}")
-_SETTING_TEXTS = frozenset({"native", "keep", "reject", "train", *FILM_SUFFIXES})
+_SETTING_TEXTS = frozenset({"native", "keep", "reject", "train", "none", *FILM_SUFFIXES})
 _HASH = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b")
 _REASONS = frozenset(reason.value for reason in Reason)
 

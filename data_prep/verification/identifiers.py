@@ -15,6 +15,7 @@ from data_prep.deidentify.allow_list import standard_terms
 from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import Reason
 from data_prep.planning.settings import ShardSettings
+from data_prep.settings import setting_groups
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
@@ -124,9 +125,9 @@ def _field_texts(model: type[BaseModel]) -> Iterator[str]:
     """Names of all fields of a model and of its groups, and the literals that they allow."""
     for name, field in model.model_fields.items():
         yield name
+        for group in setting_groups(field):
+            yield from _field_texts(group)
         for part in (field.annotation, *get_args(field.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                yield from _field_texts(part)
             yield from _literals(part)
 
 

@@ -52,5 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = dict.fromkeys([reference, *(value for value in options.runs if "=" not in value)])
         rows = compare_heads({name: local_path(name) for name in runs}, reference, **settings.model_dump())
         print(comparison_text(rows, reference))
+        if settings.distinct_patients:
+            print("that folders of different secrets share no patient was said by the user, not checked")
 
     return run(action)

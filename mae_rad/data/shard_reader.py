@@ -20,7 +20,7 @@ from data_prep.object_storage.range_reader import RangeReader
 from data_prep.object_storage.storage import ByteRange
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.index import read_one_index, same_pixels_across
+from data_prep.shard_format.index import equal_pixels, read_one_index, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -29,6 +29,9 @@ Condition = str | int | float | bool | None | list[str] | list[int]
 """Value, or list of values, of an index column; None matches missing values."""
 
 _log = logging.getLogger(__name__)
+
+DISTINCT_PATIENTS = "said by the user, not checked"
+"""Entry of a provenance: folders of different secrets were joined."""
 
 _MAX_OPEN_FILES = 128
 _MAX_SAMPLE_BYTES = 2**31
@@ -50,6 +53,11 @@ class ShardIndex:
         with_copies: whether to keep films of train with the pixels of a film of val or test in any of the folders.
             Otherwise they are left out, whatever ``where`` says, and counted in the log.
 
+    Attributes:
+        dataset_sha256: checksum of all folders.
+        joined: for the provenance of what is made from several folders or generations: their checksums, and that the
+            user said that those of different secrets share no patient.
+
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
         SettingsError: a column is unknown, or no film meets the conditions.
@@ -68,7 +76,7 @@ class ShardIndex:
     ) -> None:
         if not folders:
             raise SettingsError("data.shards is empty. Give a public folder written by `mae-rad shard`.")
-        _check_same_secret(folders, distinct_patients)
+        is_said = _check_same_secret(folders, distinct_patients)
         # Sorted by content, so that the order in which folders are listed has no effect.
         cards = sorted(
             (read_dataset_card(folder).dataset_sha256, str(folder), folder, generation)
@@ -76,7 +84,11 @@ class ShardIndex:
             for generation, folder in enumerate(generation_folders(public)[:generations])
         )
         folders = [folder for _, _, folder, _ in cards]
-        self.dataset_sha256 = combined([sha256 for sha256, *_ in cards])
+        datasets = [sha256 for sha256, *_ in cards]
+        self.dataset_sha256 = combined(datasets)
+        self.joined = ({"datasets": " ".join(datasets)} if len(datasets) > 1 else {}) | (
+            {"distinct_patients": DISTINCT_PATIENTS} if is_said else {}
+        )
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
         indexes = same_pixels_across([_read_index(folder, generation) for _, _, folder, generation in cards])
         indexes = indexes if with_copies else _without_pixels_of_held_out(indexes)
@@ -246,8 +258,12 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
     return keep
 
 
-def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool) -> None:
-    """Refuse to join folders of different secrets: a patient in both would be two, perhaps in two splits."""
+def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool) -> bool:
+    """Refuse to join folders of different secrets: a patient in both would be two, perhaps in two splits.
+
+    Returns:
+        Whether they are joined on the user's word.
+    """
     fingerprints = {read_dataset_card(folder).key_fingerprint for folder in folders}
     if len(fingerprints) > 1 and not distinct_patients:
         raise SettingsError(
@@ -255,14 +271,15 @@ def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool)
             " them with one secret, or, if no patient is in two of them, say distinct_patients=true (of a training:"
             " data.distinct_patients=true)."
         )
+    return len(fingerprints) > 1
 
 
 def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
     """Leave out films of train with the pixels of a film of val or test: training would learn what is scored."""
-    held_out = [table.filter(pc.not_equal(table["split"], "train"))["pixel_sha256"] for table in indexes]
+    held_out = [table.filter(pc.not_equal(table["split"], "train"))["pixels"] for table in indexes]
     pixels = pa.chunked_array([chunk for column in held_out for chunk in column.chunks], pa.string())
     leaking = [
-        pc.fill_null(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["pixel_sha256"], pixels)), False)
+        pc.fill_null(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["pixels"], pixels)), False)
         for table in indexes
     ]
     if count := sum(pc.sum(rows).as_py() or 0 for rows in leaking):
@@ -272,6 +289,7 @@ def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
 
 def _read_index(folder: PublicFolder, generation: int) -> pa.Table:
     table = read_one_index(folder)
+    table = table.append_column("pixels", equal_pixels(table))
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
     return table.append_column("generation", numbers)
 

@@ -78,7 +78,7 @@ def embed_table(
     keys = index.table.column("key").to_pylist()
     write_embeddings(
         out, keys, vectors, encoder=source.name, encoder_sha256=sha256, dataset_sha256=index.dataset_sha256,
-        settings=settings,
+        settings=settings, joined=index.joined,
     )  # fmt: skip
     shutil.rmtree(cache)
     return out

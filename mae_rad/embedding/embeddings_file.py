@@ -6,8 +6,8 @@ embedding   list<float>[D]    vector of the film
 patient     string            optional; no patient may be in two splits
 split       string            optional; must be the split of the shards
 
-Tables that this package writes have the schema metadata encoder (displayed name), encoder_sha256, dataset_sha256 and
-settings (JSON).
+Tables that this package writes have the schema metadata encoder (displayed name), encoder_sha256, dataset_sha256,
+settings (JSON) and, of joined folders, datasets and distinct_patients.
 """
 
 import hashlib
@@ -40,6 +40,7 @@ def write_embeddings(
     encoder_sha256: str,
     dataset_sha256: str,
     settings: Mapping[str, object],
+    joined: Mapping[str, str] | None = None,
 ) -> None:
     """Write a table of vectors, atomically.
 
@@ -51,6 +52,7 @@ def write_embeddings(
         encoder_sha256: checksum of its weights.
         dataset_sha256: checksum of the shards.
         settings: T, pooling, precision and encoder settings of the vectors.
+        joined: what is recorded of the shard folders beside their checksum.
 
     Raises:
         EvaluationError: a key occurs twice, or a value is not finite.
@@ -64,6 +66,7 @@ def write_embeddings(
         b"encoder_sha256": encoder_sha256.encode(),
         b"dataset_sha256": dataset_sha256.encode(),
         b"settings": json.dumps(dict(settings), sort_keys=True).encode(),
+        **{name.encode(): text.encode() for name, text in (joined or {}).items()},
     }
     vector = pa.list_(pa.float32(), matrix.shape[1])
     schema = pa.schema([("key", pa.string()), ("embedding", vector)], metadata=metadata)

@@ -1,21 +1,27 @@
 """Serve an encoder folder through MLflow: the input is films as stored in a shard, the output their vectors.
 
-T, pooling and precision are the encoder's own: a film has the vector that ``mae-rad embed`` writes by default.
+T, pooling and precision are the encoder's own: a film has the vector that ``mae-rad embed`` writes by default. Films
+are decoded in other processes, whose time and memory are limited as those of ``mae-rad predict``.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from data_prep.errors import Reason
+from data_prep.runtime.decode_pool import DecodeLimits, StartError
+from data_prep.runtime.decode_service import DecodeService
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
-from mae_rad.data.views import stack, whole_film
+from mae_rad.data.views import FilmPatches, stack, whole_film
 from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings, vector_width
 from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_device
+from mae_rad.errors import EvaluationError
 from mae_rad.export.encoder_folder import load_encoder
 
 LOADER = __name__
@@ -38,6 +44,9 @@ class ServedEncoder:
     def __init__(self, encoder: Encoder, settings: VectorSettings) -> None:
         self._device, self._settings = fast_device(), settings
         self._encoder = encoder.to(self._device)
+        self._read: DecodeService[_Sample, FilmPatches | Reason] = DecodeService(
+            _patches, DecodeLimits(2), _use_one_thread
+        )
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
         """Embed films.
@@ -48,17 +57,48 @@ class ServedEncoder:
 
         Returns:
             [B, W] float32, the vector of each film.
+
+        Raises:
+            EvaluationError: a film cannot be decoded, or takes too much time or memory.
         """
         settings = self._settings
         tokens = int((params or {}).get("tokens", settings.tokens))
         vectors = np.empty((len(model_input["film"]), vector_width(self._encoder, settings.pool)), np.float32)
         rows = zip(model_input["film"], model_input["sidecar"], strict=True)
         for number, (stream, sidecar) in enumerate(rows):
-            film = Film(stream, Sidecar.model_validate_json(sidecar))
-            patches = stack([whole_film(film, tokens, self._encoder.patch)]).to(self._device)
+            try:
+                read = self._read(_Sample(bytes(stream), sidecar, tokens, self._encoder.patch))
+            except StartError:
+                raise EvaluationError(
+                    "the processes that read films end at their start, possibly for lack of memory"
+                ) from None
+            if isinstance(read, Reason):
+                raise EvaluationError(f"row {number} holds no film of a shard with its sidecar ({read.value})")
+            patches = stack([read]).to(self._device)
             (vector,) = film_vectors(self._encoder, patches, settings.pool, settings.precision)
             vectors[number] = vector.cpu().numpy()
         return vectors
+
+
+class _Sample(NamedTuple):
+    """A film of a request: bytes, sidecar, T and side of the patches in pixels."""
+
+    stream: bytes
+    sidecar: str
+    tokens: int
+    patch: int
+
+
+def _patches(sample: _Sample) -> FilmPatches | Reason:
+    try:
+        film = Film(sample.stream, Sidecar.model_validate_json(sample.sidecar))
+        return whole_film(film, sample.tokens, sample.patch)
+    except Exception:  # a decoder may raise anything on damaged bytes
+        return Reason.CORRUPT_PIXELS
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def _load_pyfunc(folder: str) -> ServedEncoder:

@@ -3,6 +3,7 @@
 Errors of runs and tasks are raised before films are embedded.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.subsets import read_boxes
 from mae_rad.evaluation.comparison.tasks import build_tasks
 from mae_rad.evaluation.comparison.trained_probes import plan_probe
+from mae_rad.training.films_trained_on import copies_of_trained_films
+
+_log = logging.getLogger(__name__)
 
 
 def prepare_inputs(runs: Sequence[Path], settings: CompareSettings) -> ComparisonInputs:
@@ -44,6 +48,9 @@ def prepare_inputs(runs: Sequence[Path], settings: CompareSettings) -> Compariso
             missing = np.zeros(len(films.keys), dtype=np.bool_)
             missing[read_embeddings(candidate.table, films.index, settings.cache).missing()] = True
             rows_without_vector[f"no vector of {candidate.name}"] = missing
+        elif candidate.folder is not None and (copies := copies_of_trained_films(films.table, candidate.folder)).any():
+            rows_without_vector[f"same pixels as a training film of {candidate.name}"] = copies
+            _log.warning("%d films are not scored: %s was trained on their pixels", copies.sum(), candidate.name)
     tasks, skipped = build_tasks(
         films,
         settings.tasks,

@@ -235,6 +235,7 @@ def parent_tags(facts: Facts, results: ComparisonResults, views: Mapping[str, st
     return {
         "stage": "compare",
         "dataset_sha256": facts.dataset_sha256,
+        **{name: text for name, text in facts.joined.items() if name != "datasets"},
         "config_sha256": facts.config_sha256,
         "version": facts.version,
         "mlflow.note.content": "\n".join(lines),

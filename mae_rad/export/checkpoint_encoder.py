@@ -85,7 +85,9 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path, *, trusted: boo
             "objective": settings.name,
             "steps": steps_taken,
             "films_seen": steps_taken * optimizer.batch,
-            "dataset_sha256": recorded["dataset_sha256"],
+            **{
+                name: recorded[name] for name in ("dataset_sha256", "datasets", "distinct_patients") if name in recorded
+            },
             "config_sha256": hashlib.sha256(json.dumps(recorded["settings"], sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
         },

@@ -3,6 +3,7 @@
 Legend: N test films that all runs have in common.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,9 @@ from mae_rad.evaluation.statistics.metrics import (
 )
 from mae_rad.finetuning.detection.evaluation import FILMS_FILE
 from mae_rad.finetuning.multiclass.evaluation import ClassScores, class_estimates
+from mae_rad.training.films_trained_on import copies_of_trained_films
+
+_log = logging.getLogger(__name__)
 
 _SCORE_METRICS: dict[str, Callable[..., NDArray[np.float64]]] = {"auroc": auroc, "average_precision": average_precision}
 _LEAST = 1e-300
@@ -125,11 +129,11 @@ def compare_heads(
     Raises:
         EvaluationError: a run has no predictions, or the runs have no label or film in common.
     """
-    tested = {name: read_test_films(folder) for name, folder in runs.items()}
+    index = ShardIndex(shards, split=None, distinct_patients=distinct_patients).table
+    tested = _without_copies({name: read_test_films(folder) for name, folder in runs.items()}, runs, index)
     shared = set.intersection(*(set(labels) for labels in tested.values()))
     if not shared:
         raise EvaluationError("the runs have no label in common. Compare runs of one task")
-    index = ShardIndex(shards, split=None, distinct_patients=distinct_patients).table
     patient_of = dict(zip(index.column("key").to_pylist(), index.column("patient").to_pylist(), strict=True))
     rows: list[HeadComparison] = []
     for label in sorted(shared):
@@ -153,6 +157,22 @@ def compare_heads(
                     value = honest_interval(value, fewest)
                 rows.append(HeadComparison(name, label, metric, value, difference, *counts))
     return rows
+
+
+def _without_copies(
+    tested: Mapping[str, dict[str, dict[str, Film]]], runs: Mapping[str, Path], index: pa.Table
+) -> dict[str, dict[str, dict[str, Film]]]:
+    """Leave out the films whose pixels a run, or the encoder it starts from, was trained on: they score no run."""
+    is_copy = np.logical_or.reduce([copies_of_trained_films(index, folder) for folder in runs.values()])
+    copies = set(index.filter(pa.array(is_copy))["key"].to_pylist())
+    if found := copies & {key for labels in tested.values() for films in labels.values() for key in films}:
+        _log.warning("%d test films are not scored: a run was trained on their pixels", len(found))
+    return {
+        name: {
+            label: {key: film for key, film in films.items() if key not in copies} for label, films in labels.items()
+        }
+        for name, labels in tested.items()
+    }
 
 
 def comparison_text(rows: Sequence[HeadComparison], reference: str) -> str:

@@ -12,6 +12,7 @@ from mae_rad.data.shard_checks import check_patient_splits
 from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.finetuning.task.interface import Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.training.films_trained_on import copies_of_trained_films
 
 SplitRows = NDArray[np.int64]
 
@@ -21,8 +22,9 @@ _log = logging.getLogger(__name__)
 def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, SplitRows]:
     """Select the films of train, val and test that have a target.
 
-    Films of unknown patients are used in train only, since their patient may be in another split as well. A film with
-    the same pixels as a training film is not used in val and test, one with the same pixels as a test film not in val.
+    Films of unknown patients are used in train only, since their patient may be in another split as well. A film is not
+    used in val and test if its pixels are those of a training film, or of one on which the encoder that the run starts
+    from was trained, and not in val if they are those of a test film.
 
     Args:
         settings: of the run.
@@ -40,6 +42,8 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, S
     split = np.array(table.column("split").to_pylist(), dtype=object)
     patient_known = np.asarray(pc.fill_null(table.column("patient_known"), False).to_numpy(zero_copy_only=False))
     in_train = _has_pixels_of(table, split, "train")
+    if settings.start_from:
+        in_train |= copies_of_trained_films(table, settings.start_from)
     usable = {
         "train": np.ones(len(split), dtype=np.bool_),
         "val": patient_known & ~in_train & ~_has_pixels_of(table, split, "test"),
@@ -50,7 +54,8 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, S
         left_out = int(((split == name) & task.has_target(name) & ~usable[name]).sum())
         if left_out:
             _log.warning(
-                "%d %s films are left out: their patient is unknown, or a film of another split has the same pixels",
+                "%d %s films are left out: their patient is unknown, or their pixels are in another split "
+                "or were trained on before",
                 left_out,
                 name,
             )
@@ -74,5 +79,5 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, S
 
 def _has_pixels_of(table: pa.Table, split: NDArray[np.object_], name: str) -> NDArray[np.bool_]:
     """[films] which have the same pixels as a film of the split ``name``."""
-    pixels = table.column("pixel_sha256")
+    pixels = table.column("pixels")
     return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == name)).combine_chunks()).to_numpy())

@@ -78,7 +78,7 @@ class Finetuning(TrainingTask):
         data = settings.data
         check_shards_complete(data.shards, data.generations)
         self._films = ShardIndex(data.shards, split=None, **data.source)
-        self.dataset_sha256 = self._films.dataset_sha256
+        self.dataset_sha256, self.joined = self._films.dataset_sha256, self._films.joined
         self._task = build_task(self.settings, self._films)
         self.settings = self._task.settings
         self._rows = rows_by_split(self.settings, self._task)

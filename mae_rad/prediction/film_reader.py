@@ -94,13 +94,13 @@ def read_ahead(
         return
     limits = DecodeLimits(workers, file_timeout_seconds=file_timeout_seconds, memory_gib=memory_gib)
     try:
-        yield from decode_in_order(files, read, limits, _set_up_process)
+        yield from decode_in_order(files, read, limits, use_one_thread)
     except StartError:
         raise PredictionError(
-            "the processes that read films end at their start, possibly for lack of memory. Use fewer runtime.workers;"
-            " a script that calls predict() needs: if __name__ == '__main__'"
+            "the processes that read films end at their start, possibly for lack of memory. Use fewer runtime.workers"
         ) from None
 
 
-def _set_up_process() -> None:
+def use_one_thread() -> None:
+    """Set up a process that reads films."""
     torch.set_num_threads(1)

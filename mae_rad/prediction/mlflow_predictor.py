@@ -3,6 +3,8 @@ r"""Serve a predictor through MLflow: the input is film files as bytes, the outp
     curl http://HOST/invocations -H 'Content-Type: application/json' \\
         -d "{\"dataframe_records\": [{\"file\": \"$(base64 -w0 film.dcm)\"}]}"
 
+Files are read under the limits of ``mae-rad predict``: time and memory of one file, in another process.
+
 For research. Not a medical device.
 """
 
@@ -11,15 +13,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.sharding.single_film import list_files
+from data_prep.runtime.decode_pool import DecodeLimits, StartError
+from data_prep.runtime.decode_service import DecodeService
+from data_prep.sharding.single_film import ArchiveFile, list_files
+from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_card import PredictorCard, predictor_card
 from mae_rad.export.predictor_folder import CARD, Predictor, load_predictor
 from mae_rad.prediction.film_inference import FilmInference
-from mae_rad.prediction.film_reader import FilmFileReader
+from mae_rad.prediction.film_reader import FilmFileReader, ReadResult, use_one_thread
 from mae_rad.prediction.in_scope import check_in_training
 from mae_rad.prediction.prediction_folder import PredictRequest
 from mae_rad.prediction.record import Record
-from mae_rad.prediction.settings import InferenceSettings
+from mae_rad.prediction.settings import InferenceSettings, PredictRuntime
 from mae_rad.tracking import ModelInterface, RegisteredModel
 
 _USAGE = """```python
@@ -46,7 +51,11 @@ class ServedPredictor:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor, card = predictor, predictor.card
-        self._read = FilmFileReader(card.film, card.tokens, card.encoder.patch)
+        read, runtime = FilmFileReader(card.film, card.tokens, card.encoder.patch), PredictRuntime()
+        limits = DecodeLimits(
+            runtime.workers, file_timeout_seconds=runtime.file_timeout_seconds, memory_gib=runtime.memory_gib
+        )
+        self._read: DecodeService[ArchiveFile, ReadResult] = DecodeService(read, limits, use_one_thread)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Predict the films of files.
@@ -61,7 +70,8 @@ class ServedPredictor:
             :class:`Record` without those of files; ``status`` and ``reason`` explain missing findings.
 
         Raises:
-            PredictionError: training did not include this body part or view.
+            PredictionError: training did not include this body part or view, or no process can be started that reads
+                films.
             ValidationError: a param has another value (pydantic).
         """
         given = {name: value for name, value in (params or {}).items() if value}
@@ -82,7 +92,13 @@ class ServedPredictor:
             path = Path(folder) / "film"
             path.write_bytes(content)
             for file in list_files([path]):
-                for film in inference.admitted(file, PredictRequest.of(1, file), self._read(file)):
+                try:
+                    films = self._read(file)
+                except StartError:
+                    raise PredictionError(
+                        "the processes that read films end at their start, possibly for lack of memory"
+                    ) from None
+                for film in inference.admitted(file, PredictRequest.of(1, file), films):
                     if isinstance(film, Record):
                         records.append(film)
                     else:

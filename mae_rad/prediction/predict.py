@@ -49,7 +49,7 @@ def predict(model: Path, inputs: Sequence[Path], settings: PredictSettings) -> S
     check_in_training("body_part", settings.body_part, card.scope.body_parts)
     check_in_training("view", settings.view, card.scope.views)
     inference = FilmInference(predictor, settings)
-    files = list_files(inputs)
+    files = list_files(inputs, broken_links=True)
     identity = {
         "model": card.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json", exclude={"out", "runtime"}),

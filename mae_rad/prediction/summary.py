@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from data_prep.errors import Reason
 from mae_rad.prediction.answer_columns import AnswerColumns
@@ -13,6 +13,7 @@ INCOMPLETE = 3
 """Exit code: some of the given films have no prediction."""
 _NO_FILMS = frozenset({Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.DOCUMENT})
 """Reasons of files for which no prediction is expected: other files in a folder of films."""
+_FILM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ def summarise(records: Iterable[Record], out: Path, columns: AnswerColumns) -> S
     of_class: Counter[tuple[str, str]] = Counter()
     unreported: Counter[tuple[str, str]] = Counter()
     warnings: Counter[str] = Counter()
+    did_not_arrive = False
     for record in records:
         films[record.status, record.reason or ""] += 1
+        did_not_arrive |= _should_be_a_film(record)
         reached.update(
             (finding.label, name)
             for finding in record.findings
@@ -73,8 +76,15 @@ def summarise(records: Iterable[Record], out: Path, columns: AnswerColumns) -> S
     lines += [f"WARNING: {warning} ({count} films)" for warning, count in sorted(warnings.items())]
     lines.append(f"written to {out}, which is private: it names files. For research, not a medical device.")
     has_predictions = any(status == "answered" for status, _ in films)
-    missed = any(status != "answered" and reason not in _NO_FILMS for status, reason in films)
+    missed = did_not_arrive or any(status != "answered" and reason not in _NO_FILMS for status, reason in films)
     return Summary("\n".join(lines), INCOMPLETE if missed or not has_predictions else 0)
+
+
+def _should_be_a_film(record: Record) -> bool:
+    """Whether a file that is no film has the name of one, or is empty and has no suffix, as films of many archives."""
+    suffix = PurePath(record.path).suffix.lower()
+    is_named_so = suffix in _FILM_SUFFIXES or (not suffix and record.size == 0)
+    return record.reason == Reason.NOT_A_FILM and is_named_so
 
 
 def _line(what: str, films: int, reason: str) -> str:

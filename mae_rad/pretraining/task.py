@@ -53,7 +53,7 @@ class Pretraining(TrainingTask):
         if len(data.shards) > 1:  # one folder has one split for each patient
             everything = data.source | {"where": {}}
             check_patient_splits(ShardIndex(data.shards, split=None, **everything).table)
-        self.dataset_sha256 = self._index.dataset_sha256
+        self.dataset_sha256, self.joined = self._index.dataset_sha256, self._index.joined
         self.data_used = training_films(data.shards, self._index)
         if len(self._index) < batch:
             raise SettingsError(

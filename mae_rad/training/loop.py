@@ -65,7 +65,7 @@ def train(task: TrainingTask) -> str | None:
             ranks exit without a message.
     """
     settings = task.settings
-    folder = RunFolder(settings, task.dataset_sha256, task.inputs)
+    folder = RunFolder(settings, task.dataset_sha256, task.inputs, task.joined)
     folder.check()
     ranks = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
     micro_batch_size(settings, ranks.world)

@@ -5,10 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from mae_rad.command_line import is_out_of_memory
 from mae_rad.errors import RunError
-
-CPU_MESSAGE = "can't allocate memory"
-"""Part of the message of torch's allocator on a CPU, which has no error class of its own."""
 
 
 @contextmanager
@@ -23,8 +21,8 @@ def explain_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:  # of which torch's own error is a subclass
-        if not (isinstance(error, torch.OutOfMemoryError) or CPU_MESSAGE in str(error)):
+    except (RuntimeError, MemoryError, OSError) as error:  # torch's own error is a RuntimeError
+        if not is_out_of_memory(error):
             raise
         memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
         place = f"the GPU, which has {memory / 2**30:.1f} GiB," if memory else "this machine"

@@ -53,10 +53,15 @@ class RunFolder:
         settings: settings of the run.
         dataset_sha256: checksum of its shards.
         inputs: what else it reads → SHA-256.
+        joined: what is recorded of the shard folders beside their checksum.
     """
 
     def __init__(
-        self, settings: TrainingSettings, dataset_sha256: str, inputs: Mapping[str, str] | None = None
+        self,
+        settings: TrainingSettings,
+        dataset_sha256: str,
+        inputs: Mapping[str, str] | None = None,
+        joined: Mapping[str, str] | None = None,
     ) -> None:
         self.path = settings.runtime.run_dir
         self.checkpoints = self.path / "checkpoints"
@@ -71,7 +76,8 @@ class RunFolder:
         self._settings = settings
         self._lock_stack = ExitStack()
         self._identity: dict[str, Any] = {
-            "settings": settings.results(), "dataset_sha256": dataset_sha256, "inputs": dict(inputs or {}),
+            "settings": settings.results(), "dataset_sha256": dataset_sha256, **(joined or {}),
+            "inputs": dict(inputs or {}),
         }  # fmt: skip
 
     def check(self) -> None:

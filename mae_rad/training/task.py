@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pyarrow.compute as pc
@@ -44,6 +45,7 @@ class TrainingTask(ABC):
         kind: kind of training, as displayed.
         name: name of the objective or task.
         dataset_sha256: checksum of the shards.
+        joined: what the provenance says of the folders beside that, see :class:`ShardIndex`.
         data_used: training films, for the tracking store.
     """
 
@@ -51,6 +53,7 @@ class TrainingTask(ABC):
     kind: str
     name: str
     dataset_sha256: str
+    joined: Mapping[str, str] = MappingProxyType({})
     data_used: DataUsed
 
     @abstractmethod
@@ -125,7 +128,9 @@ class TrainingTask(ABC):
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
         segments = self._segments()
-        return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256} | segments
+        tags = {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
+        said = {name: text for name, text in self.joined.items() if name != "datasets"}  # it may be too long for a tag
+        return {**tags, **said, **segments}
 
     def _segments(self) -> dict[str, str]:
         """Lengths of the segments of an extended run in steps; nothing for other runs."""
@@ -142,6 +147,7 @@ class TrainingTask(ABC):
             "films_seen": settings.optimizer.steps * settings.optimizer.batch,
             "seed": settings.seed,
             "dataset_sha256": self.dataset_sha256,
+            **self.joined,
             "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
             **self._segments(),

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
+from mae_rad.data.shard_reader import ShardIndex
 
 
 def hexed(*names: object) -> str:
@@ -43,4 +45,14 @@ def write_public(folder: Path, films: list[dict[str, Any]], labels: Iterable[tup
         "deidentification": {},
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(card))
+    return folder
+
+
+def write_run(folder: Path, shards: Sequence[Path], **config: Any) -> Path:
+    """A run folder as far as it tells what was trained on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"shards": [str(path) for path in shards], **config.pop("data", {})}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": data, **config}))
+    sha256 = ShardIndex(shards, split=None, generations=data.get("generations")).dataset_sha256
+    (folder / "run.json").write_text(json.dumps({"dataset_sha256": sha256}))
     return folder

@@ -1,13 +1,15 @@
 """Settings are strict, and the shipped config files are complete and equal the defaults."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 
 from data_prep.errors import SettingsError
 from data_prep.planning.settings import ShardSettings
 from data_prep.scan.settings import ScanSettings
-from data_prep.settings import Settings, digest, load
+from data_prep.settings import ChosenByName, Settings, digest, load, setting_groups
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "data_prep"
 
@@ -94,3 +96,35 @@ def test_an_override_by_the_current_name_replaces_the_former_name_of_an_older_fi
     file = tmp_path / "shard.yaml"
     file.write_text("runtime:\n  recycle_files: 10\n")
     assert load(ShardSettings, file, ["runtime.restart_after_files=20"]).runtime.restart_after_files == 20
+
+
+class _First(Settings):
+    renamed: ClassVar[Mapping[str, str]] = {"size": "width"}
+
+    name: Literal["first"] = "first"
+    width: int = 1
+
+
+class _Second(Settings):
+    name: Literal["second"] = "second"
+    places: int = 2
+
+
+class _Whole(Settings):
+    chosen: Annotated[Settings, ChosenByName({"first": _First, "second": _Second})] = _First()
+    several: tuple[_First, ...] = ()
+    either: _Second | int = 3
+
+
+def test_groups_are_found_wherever_a_field_may_hold_them() -> None:
+    found = {name: [group.__name__ for group in setting_groups(field)] for name, field in _Whole.model_fields.items()}
+    assert found == {"chosen": ["Settings", "_First", "_Second"], "several": ["_First"], "either": ["_Second"]}
+
+
+def test_an_override_replaces_the_former_name_in_a_group_that_is_chosen_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    for given, override in (("size", "width"), ("width", "size"), ("size", "size")):
+        file.write_text(f"chosen: {{name: first, {given}: 5}}\n")
+        assert load(_Whole, file, [f"chosen.{override}=7"]).chosen == _First(width=7)
+    with pytest.raises(SettingsError, match=r"unknown setting 'chosen.plces'.*did you mean 'chosen.places'"):
+        load(_Whole, None, ["chosen.name=second", "chosen.plces=1"])

@@ -77,3 +77,27 @@ def test_a_command_that_makes_no_pseudonyms_does_not_have_the_secret(monkeypatch
     assert run(lambda: seen.append(os.environ.get("MAE_RAD_KEY")), needs_secret=True) == 0
     assert seen == [None, "of this project"]
     assert os.environ["MAE_RAD_KEY"] == "of this project"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 2.00 GiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: error code 12"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_is_short_is_told(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise error
+
+    assert run(fail) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: this machine or its GPU has run out of memory. Give smaller batches")
+
+
+def test_another_system_error_is_not_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise OSError(13, "Permission denied")
+
+    assert run(fail) == 1 and "memory" not in capsys.readouterr().err

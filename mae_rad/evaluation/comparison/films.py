@@ -43,7 +43,7 @@ class Films:
         distinct_patients: bool = False,
     ) -> None:
         self.index = ShardIndex(shards, split=None, distinct_patients=distinct_patients)
-        self.dataset_sha256 = self.index.dataset_sha256
+        self.dataset_sha256, self.joined = self.index.dataset_sha256, self.index.joined
         self.table = self.index.table
         self.keys: list[str] = self.table.column("key").to_pylist()
         self.patients = (

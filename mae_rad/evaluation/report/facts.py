@@ -88,6 +88,8 @@ class Facts(Settings):
 
     format_version: int = 1
     dataset_sha256: str
+    joined: dict[str, str] = Field(default={})
+    """Checksums of joined shard folders, and whether the user said that they share no patient."""
     config_sha256: str
     version: str
     written_on: str
@@ -143,6 +145,7 @@ def build_facts(inputs: ComparisonInputs, other_skipped: Sequence[SkippedTask]) 
     files, reasons, copies = files_and_reasons(settings.shards)
     return Facts(
         dataset_sha256=films.dataset_sha256,
+        joined=dict(films.joined),
         config_sha256=settings.config_sha256,
         version=version("mae_rad"),
         written_on=datetime.now(UTC).date().isoformat(),

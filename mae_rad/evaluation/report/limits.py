@@ -111,6 +111,12 @@ def _of_the_data(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str
             f"{facts.same_pixels_across_splits:,} films have the same pixels as a film of another split, which "
             "makes the task easier.",
         )
+    if said := facts.joined.get("distinct_patients"):
+        yield (
+            "Folders of different secrets",
+            f"That no patient is in two of the shard folders was {said}. A patient in two of them may be trained on "
+            "and scored.",
+        )
     if facts.not_asked:
         yield (
             "Tasks that could not be evaluated",

@@ -77,3 +77,30 @@ def test_rename_is_checked_against_names_and_labels(archive: Path, monkeypatch: 
     assert {label for _, label in found.labels} == {"fracture"}
     with pytest.raises(ValidationError, match="rename"):
         Scanned(archive, monkeypatch, layout="yolo", tables={"rename": {"fracture": "Bone fracture!"}})
+
+
+@pytest.mark.parametrize("form", ["{}", "./{}", "[{}]", "lists/{}"])
+def test_the_splits_are_those_of_the_lists_that_the_yaml_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    root, lists = tmp_path / "S", {"train": ["a", "b", "c"], "val": ["d"], "test": ["e", "f"]}
+    folder = root / "lists" if form.startswith("lists") else root
+    for split, names in lists.items():
+        write(folder / f"{split}.txt", "".join(f"./images/{name}.png\n" for name in names))
+        for name in names:
+            save(root / "images" / f"{name}.png")
+            write(root / "labels" / f"{name}.txt", "0 0.5 0.5 0.5 0.5\n")
+    lines = [f"{split}: {form.format(f'{split}.txt')}" for split in lists]
+    write(root / "data.yaml", "\n".join(["names: [fracture]", *lines, ""]))
+    found = Scanned(root, monkeypatch, layout="yolo", tables={"film_is_patient": True})
+    assert found.splits == {f"images/{name}.png": split for split, names in lists.items() for name in names}
+    assert not found.problems
+
+
+def test_a_list_of_a_split_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "S"
+    save(root / "images" / "a.png")
+    write(root / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5\n")
+    write(root / "data.yaml", "names: [fracture]\ntrain: train.txt\n")
+    found = Scanned(root, monkeypatch, layout="yolo", tables={"film_is_patient": True})
+    assert found.problems == {"split_list_missing": 1} and not found.splits

@@ -3,6 +3,7 @@
 import csv
 import stat
 from pathlib import Path
+from time import process_time
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -262,3 +263,14 @@ def test_all_frames_of_a_file_get_the_same_labels(tmp_path: Path) -> None:
     folders = write_folders(tmp_path, [*FILMS, Film("a3", "A", "WRIST", "R")])
     summary = run(folders, "accession,text\nACCA,Radiusfraktur.\n")
     assert summary.films == 3 and labels(folders)["a3", "fracture"] == "present"
+
+
+@pytest.mark.parametrize("text", ["no fracture and " * 60_000, "(" * 200_000 + "fracture" + ")" * 200_000])
+def test_a_report_without_end_is_listed_and_not_read(folders: tuple[Path, Path], tmp_path: Path, text: str) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "ACCA.txt").write_text(text)
+    start = process_time()
+    with pytest.raises(LabelError, match="1 report_too_long"):
+        label_from_reports(folders[0], [tmp_path / "texts"], folders[1])
+    assert process_time() - start < 10
+    assert problems(folders) == [("report_too_long", "ACCA.txt", "0")]

@@ -186,3 +186,26 @@ def test_an_empty_part_is_said_before_anything_is_written(tmp_path: Path, caplog
     _films(tmp_path / "A", range(4), lambda _: "1")
     shard(_scan(tmp_path), tmp_path / "Q", settings())
     assert "will be empty: too few patients" in caplog.text
+
+
+@pytest.mark.parametrize("hashes", ["all", "none"])
+def test_pictures_that_are_there_under_another_folder_are_refused(tmp_path: Path, hashes: str) -> None:
+    kept, pattern = settings(sidecar={"hashes": hashes}), r"(?P<patient>p\d+)_"
+    folder = tmp_path / "S" / "images"
+    folder.mkdir(parents=True)
+    for film in range(12):
+        Image.fromarray(anatomy(film, bits=8).astype(np.uint8)).save(folder / f"p{film // 2:02d}_{film}.png")
+    scan([tmp_path / "S"], tmp_path / "P", ScanSettings(workers=1, image_pattern=pattern))
+    shard(tmp_path / "P", tmp_path / "Q", kept)
+    scan([folder], tmp_path / "P", ScanSettings(workers=1, image_pattern=pattern))
+    with pytest.raises(
+        SettingsError, match=r"12 of 12 new pictures .*folder that the first generation was scanned from"
+    ):
+        append(tmp_path / "P", tmp_path / "Q", kept)
+    assert read_index(tmp_path / "Q").num_rows == 12 and not list((tmp_path / "Q").glob(".generation*"))
+    for film in range(12, 20):  # new films, of which two are copies
+        values = anatomy(film - 12 if film < 14 else film, bits=8).astype(np.uint8)
+        Image.fromarray(values).save(folder / f"p{film // 2:02d}_{film}.png")
+    scan([tmp_path / "S"], tmp_path / "P", ScanSettings(workers=1, image_pattern=pattern))
+    append(tmp_path / "P", tmp_path / "Q", kept)
+    assert read_index(tmp_path / "Q").num_rows == 20

@@ -136,3 +136,19 @@ def test_every_preparation_of_a_real_config_is_understood() -> None:
     config = ShardSettings(max_side="native", codec="png").model_dump(mode="json")
     assert PreparationSettings.of(config) == PreparationSettings(max_side="native", codec="png")
     assert PreparationSettings.of({}) == PreparationSettings()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"PatientSpeciesDescription": "Canine", "PatientBreedDescription": "Beagle"},
+        {"PatientBreedDescription": "Beagle", "PatientSexNeutered": "ALTERED"},
+    ],
+)
+def test_a_film_of_an_animal_is_refused(header: dict[str, str], tmp_path: Path) -> None:
+    write_film(tmp_path / "film.dcm", values=anatomy(1), BodyPartExamined="HAND", **header)
+    with pytest.raises(FilmReject) as refused:
+        alone(str(tmp_path / "film.dcm"), PreparationSettings())
+    assert refused.value.reason is Reason.NOT_HUMAN
+    write_film(tmp_path / "person.dcm", values=anatomy(1), PatientSpeciesDescription="Homo sapiens")
+    assert len(alone(str(tmp_path / "person.dcm"), PreparationSettings())) == 1

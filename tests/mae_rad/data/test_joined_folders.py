@@ -6,6 +6,7 @@ import pytest
 
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
+from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.shard import shard
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import SettingsError
@@ -32,7 +33,11 @@ def test_folders_of_different_secrets_are_joined_on_the_users_word(
     second = _folder(tmp_path / "2", range(10, 13), "X", "train")
     with pytest.raises(SettingsError, match=r"different secrets.*data\.distinct_patients=true"):
         ShardIndex([first, second])
-    assert len(ShardIndex([first, second], distinct_patients=True)) == 6
+    joined = ShardIndex([first, second], distinct_patients=True)
+    assert len(joined) == 6
+    folders = " ".join(sorted(read_dataset_card(folder).dataset_sha256 for folder in (first, second)))
+    assert joined.joined == {"datasets": folders, "distinct_patients": "said by the user, not checked"}
+    assert ShardIndex([first], distinct_patients=True).joined == {}
 
 
 def test_a_film_of_train_with_the_pixels_of_a_test_film_is_left_out(

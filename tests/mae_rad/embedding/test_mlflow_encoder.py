@@ -1,16 +1,21 @@
 """An encoder that MLflow serves gives the vectors of our own path, and is no pickle."""
 
+import json
 import logging
 import sqlite3
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from data_prep.runtime.decode_pool import DecodeLimits
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
+from mae_rad.embedding import mlflow_encoder
 from mae_rad.embedding.mlflow_encoder import LOADER, _load_pyfunc
+from mae_rad.errors import EvaluationError
 from mae_rad.export.encoder_folder import load_encoder
 from mae_rad.objectives import MAESettings
 from mae_rad.tracking import ModelInterface, RegisteredModel, Tracker, default_uri
@@ -28,8 +33,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     """Films of several shapes, as a shard holds them: bytes, JSON, and the index."""
-    import json
-
     films = [film(f"film {n}", noise(40 + 24 * n, 64, n)) for n in range(3)]
     public = write_public(tmp_path_factory.mktemp("data") / "public", films)
     return {"film": [stream for stream, _ in films], "sidecar": [json.dumps(sidecar) for _, sidecar in films]}, public
@@ -51,6 +54,26 @@ def test_a_served_encoder_gives_the_vectors_of_embedding(run, samples):
     served = _load_pyfunc(str(run / "encoder"))
     np.testing.assert_array_equal(served.predict(table), ours(run, public, 196))
     np.testing.assert_array_equal(served.predict(table, {"tokens": 64}), ours(run, public, 64))
+
+
+def test_a_film_that_cannot_be_decoded_costs_its_request_alone(run, samples, monkeypatch):
+    table, _ = samples
+    monkeypatch.setattr(mlflow_encoder, "DecodeLimits", lambda workers: DecodeLimits(workers, memory_gib=0.5))
+    served = _load_pyfunc(str(run / "encoder"))
+    bomb = json.dumps(json.loads(table["sidecar"][1]) | {"content_mask": ""})
+    for stream, sidecar in ((table["film"][1][:60], bomb), (b"", bomb), (table["film"][1], "{}")):
+        with pytest.raises(EvaluationError, match=r"row 1 holds no film of a shard with its sidecar"):
+            served.predict({"film": [table["film"][0], stream], "sidecar": [table["sidecar"][0], sidecar]})
+    monkeypatch.setattr(mlflow_encoder, "_patches", _hangs)
+    monkeypatch.setattr(mlflow_encoder, "DecodeLimits", lambda workers: DecodeLimits(workers, file_timeout_seconds=0.5))
+    slow = _load_pyfunc(str(run / "encoder"))
+    with pytest.raises(EvaluationError, match="decoder_timeout"):
+        slow.predict(table)
+    assert served.predict(table).shape[0] == 3
+
+
+def _hangs(sample):
+    time.sleep(600)
 
 
 def registered(run, **more):

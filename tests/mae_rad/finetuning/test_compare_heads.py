@@ -12,7 +12,7 @@ from launch.compare_heads import main
 from mae_rad.errors import EvaluationError
 from mae_rad.finetuning.compare_heads import compare_heads
 from mae_rad.finetuning.detection.evaluation import FILMS_FILE, FILMS_SCHEMA
-from tests.builders.film_tables import film, hexed, write_public
+from tests.builders.film_tables import film, hexed, write_public, write_run
 
 FILMS = 200
 PRESENT = np.random.default_rng(0).random(FILMS) < 0.4
@@ -94,3 +94,15 @@ def test_detections_are_compared_by_their_boxes(public: Path, tmp_path: Path) ->
     assert (strong.films, strong.present, strong.patients) == (FILMS, PRESENT.sum(), FILMS // 2)
     with pytest.raises(EvaluationError, match="some runs are classifications, others detections"):
         compare_heads(runs | {"scores": _run(tmp_path / "scores", np.zeros(FILMS))}, "weak", [public])
+
+
+def test_films_that_one_run_was_trained_on_score_no_run(
+    public: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copies = [film(f"x{n}", f"x{n}", "train", pixel_sha256=2 * hexed("pixels", n)) for n in range(3)]
+    run = write_run(tmp_path / "one", [write_public(tmp_path / "elsewhere", copies)])
+    logits = np.random.default_rng(1).normal(size=FILMS)
+    runs = {"one": _run(run, logits), "two": _run(tmp_path / "two", logits)}
+    rows = compare_heads(runs, "one", [public], repetitions=100)
+    assert {(row.films, row.patients) for row in rows} == {(FILMS - 3, FILMS // 2 - 1)}
+    assert "3 test films are not scored" in caplog.text

@@ -10,7 +10,7 @@ from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.finetuning.patient_splits import rows_by_split
 from mae_rad.finetuning.registry import build_task
 from mae_rad.finetuning.task.settings import FinetuneSettings
-from tests.builders.film_tables import film, hexed, write_public
+from tests.builders.film_tables import film, hexed, write_public, write_run
 
 SPLITS = ["train"] * 6 + ["val", "val", "test", "test"]
 
@@ -32,11 +32,12 @@ def _public(folder: Path, films: list[dict[str, Any]], present: Any = lambda num
     return write_public(folder, films, labels)
 
 
-def _rows(public: Path, **data: Any) -> dict[str, list[int]]:
+def _rows(public: Path, start_from: Path | None = None, **data: Any) -> dict[str, list[int]]:
     settings = FinetuneSettings.model_validate(
         {
             "data": {"shards": [public]} | data, "task": {"name": "classification", "labels": [{"label": "plate"}]},
             "encoder": {}, "optimizer": {"steps": 1, "batch": 8}, "runtime": {"run_dir": "none"},
+            "start_from": start_from,
         }
     )  # fmt: skip
     index = ShardIndex([public], where=settings.data.where, split=None)
@@ -113,3 +114,17 @@ def test_labels_of_one_class_are_refused(tmp_path: Path) -> None:
         _rows(_public(tmp_path / "none", _films(), lambda number: False))
     with pytest.raises(EvaluationError, match="no label has present and absent films among 16 val films"):
         _rows(_public(tmp_path / "train", _films(), in_train))
+
+
+def test_films_that_the_encoder_was_trained_on_elsewhere_are_not_scored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = _public(tmp_path / "public", _films())
+    before = _rows(public)
+    val, test = before["val"][0], before["test"][0]
+    copies = [film(f"x{row}", f"x{row}", "train", pixel_sha256=2 * hexed("pixels", row)) for row in (val, test, 0)]
+    run = write_run(tmp_path / "run", [write_public(tmp_path / "elsewhere", copies)])
+    after = _rows(public, start_from=run / "encoder")
+    assert after["train"] == before["train"]
+    assert set(before["val"]) - set(after["val"]) == {val} and set(before["test"]) - set(after["test"]) == {test}
+    assert "1 test films are left out" in caplog.text

@@ -1,5 +1,8 @@
 """A registered predictor, loaded by MLflow, answers as ``mae_rad.load_predictor`` does."""
 
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +10,13 @@ import pandas as pd
 import pytest
 
 import mae_rad
+from data_prep.sharding.single_film import ArchiveFile
 from mae_rad.errors import PredictionError
-from mae_rad.prediction.mlflow_predictor import registered_predictor
+from mae_rad.export.predictor_folder import load_predictor
+from mae_rad.prediction import mlflow_predictor
+from mae_rad.prediction.film_reader import FilmFileReader, ReadResult
+from mae_rad.prediction.mlflow_predictor import ServedPredictor, registered_predictor
+from mae_rad.prediction.settings import PredictRuntime
 from mae_rad.tracking import Tracker, default_uri
 from tests.builders.private_builder import write_archive
 from tests.builders.small_predictor import write_predictor
@@ -64,3 +72,31 @@ def test_the_caller_states_what_a_picture_does_not(served: Any, archive: Path) -
         served.predict(_table(archive / "a.png"), {"body_part": "KNEE"})
     with pytest.raises(ValueError, match="out_of_scope"):
         served.predict(_table(archive / "a.png"), {"out_of_scope": "guess"})
+
+
+def test_a_file_that_hangs_or_crashes_costs_only_itself(
+    predictor: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_predictor, "FilmFileReader", Faulty)
+    monkeypatch.setattr(mlflow_predictor, "PredictRuntime", lambda: PredictRuntime(file_timeout_seconds=3))
+    served = ServedPredictor(load_predictor(predictor))
+    hangs, crashes = archive.parent / "hangs", archive.parent / "crashes"
+    hangs.write_bytes(b"hangs")
+    crashes.write_bytes(b"crashes")
+    answers = served.predict(_table(archive / "p0" / "PA.dcm", hangs, crashes, archive / "p1" / "PA.dcm"))
+    assert [(answer["status"], answer["reason"]) for answer in answers] == [
+        ("answered", None), ("no_film", "decoder_timeout"), ("no_film", "decoder_crashed"), ("answered", None),
+    ]  # fmt: skip
+
+
+class Faulty(FilmFileReader):
+    """A reader whose decoder hangs or crashes where the file says so."""
+
+    def __call__(self, file: ArchiveFile) -> ReadResult:
+        """Read a file."""
+        word = Path(file.path).read_bytes()[:10]
+        if word == b"hangs":
+            time.sleep(600)
+        if word == b"crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().__call__(file)
