@@ -1,4 +1,4 @@
-"""The commands of data_prep on the archive of :mod:`tests.builders.planted_archive`, and what they release."""
+"""The commands of data_prep on the archive of :mod:`tests.builders.planted.planted_archive`, and what they release."""
 
 import contextlib
 import io
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from data_prep.cli.main import main
-from tests.builders.planted_archive import write_planted_archive
-from tests.builders.planted_person import Released, person, released_bytes
+from tests.builders.planted.planted_archive import write_planted_archive
+from tests.builders.planted.planted_person import Released, person, released_bytes
 from tests.builders.private_builder import SECRET, anatomy, write_film
 
 SPLITS = ["splits.val=0.2", "splits.test=0.2"]

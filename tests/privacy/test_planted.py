@@ -30,7 +30,7 @@ from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
 from tests.builders.dicom_builder import DX_FOR_PRESENTATION, write_film
-from tests.builders.planted_person import encodings_of
+from tests.builders.planted.planted_person import encodings_of
 from tests.builders.private_builder import anatomy
 
 pytestmark = pytest.mark.usefixtures("checks_in_this_process")

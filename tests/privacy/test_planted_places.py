@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.planted_archive import PLACES
-from tests.builders.planted_person import Released, needles, person
+from tests.builders.planted.planted_archive import PLACES
+from tests.builders.planted.planted_person import Released, needles, person
 from tests.builders.private_builder import SECRET
 from tests.privacy.planted_chain import CONSENT, LABEL_PLACES, files_below, make_release, temporary_files
 

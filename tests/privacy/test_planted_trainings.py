@@ -12,8 +12,8 @@ from launch.export import main as export
 from launch.finetune import main as finetune
 from launch.predict import main as predict
 from launch.pretrain import main as pretrain
-from tests.builders.planted_archive import PLACES
-from tests.builders.planted_person import Released, needles, person, released_bytes
+from tests.builders.planted.planted_archive import PLACES
+from tests.builders.planted.planted_person import Released, needles, person, released_bytes
 from tests.privacy.planted_chain import CONSENT, LABEL_PLACES, make_release, printed_to, temporary_files
 
 pytestmark = pytest.mark.slow

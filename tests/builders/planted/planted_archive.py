@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from tests.builders.dicom_builder import DX_FOR_PRESENTATION, uid, write_film
-from tests.builders.planted_person import Person, person
+from tests.builders.planted.planted_person import Person, person
 from tests.builders.private_builder import anatomy
 
 STRUCTURE = re.compile(
