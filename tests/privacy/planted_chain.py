@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from data_prep.cli.main import main
+from tests.builders.dicom_builder import write_film
 from tests.builders.planted.planted_archive import write_planted_archive
 from tests.builders.planted.planted_person import Released, person, released_bytes
-from tests.builders.private_builder import SECRET, anatomy, write_film
+from tests.builders.private_builder import SECRET, anatomy
 
 SPLITS = ["splits.val=0.2", "splits.test=0.2"]
 SHARD = [*SPLITS, "max_side=128", "min_side=16", "runtime.workers=1", "runtime.isolated=false"]
