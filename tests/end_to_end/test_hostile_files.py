@@ -1,4 +1,4 @@
-"""A small part of the fuzz of all readers, and of the kills of scan, label and remove: see tests/benchmarks/sharding."""
+"""A small part of the fuzz of all readers, and of the kills of label and remove: see tests/benchmarks/sharding."""
 
 from pathlib import Path
 
