@@ -15,7 +15,7 @@ from jinja2 import Environment
 from numpy.typing import NDArray
 
 from data_prep.dataset_report import film_samples, plain_words, quality
-from data_prep.dataset_report.census import MIN_PATIENTS, PRIVATE_PAGE_MODE, PUBLIC_PAGE_MODE, Census
+from data_prep.dataset_report.census import PRIVATE_PAGE_MODE, PUBLIC_PAGE_MODE, Census
 from data_prep.dataset_report.hash_pairs import MAX_DISTANCE
 from data_prep.dataset_report.near_duplicates import KINDS, NearDuplicates
 from data_prep.dataset_report.points_to_decide import Level, list_decisions
@@ -28,6 +28,7 @@ from data_prep.pages.html_page import environment
 from data_prep.planning.folder_identity import is_public
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import duration
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from data_prep.sharding.estimate import format_bytes
 
 MAX_SUSPECTS = 24

@@ -122,7 +122,7 @@ def _measure_append(private: Path, public: Path) -> None:
     """Plan what NEW further files of a scan of everything add to a folder that holds the rest."""
     print(f"before       {_gib():6.2f} GiB")
     start = time.perf_counter()
-    earlier = EarlierFilms.read([public])
+    earlier = EarlierFilms.read([public], private)
     inputs = read_inputs(private, public.parent / "next", ShardSettings(), earlier)
     planned = time.perf_counter() - start
     files = sum(len(one.rows) for one in inputs.plan.shards)
