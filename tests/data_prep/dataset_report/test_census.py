@@ -11,7 +11,6 @@ from data_prep.archive.manifest import HEADERS_FILE
 from data_prep.cli.main import main
 from data_prep.dataset_report.census import (
     CENSUS_SCHEMA,
-    MIN_PATIENTS,
     OTHER,
     Census,
     Facet,
@@ -21,6 +20,7 @@ from data_prep.dataset_report.census import (
 from data_prep.dataset_report.census_columns import PUBLIC_COLUMNS, name_bins
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
 from tests.builders.private_builder import make_private, settings
