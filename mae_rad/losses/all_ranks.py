@@ -1,4 +1,4 @@
-"""Collective operations of losses over all ranks: gathering with gradient, and sums.
+"""Collective operations of losses over all ranks: gathering and sums with gradient, and sums without.
 
 Without a process group, the number of ranks is 1 and nothing is communicated.
 """
@@ -44,6 +44,27 @@ def sum_over_ranks(count: Tensor) -> Tensor:
     if rank_and_world()[1] > 1:
         dist.all_reduce(total)
     return total
+
+
+def add_over_ranks(part: Tensor) -> Tensor:
+    """Sum a tensor of any shape over all ranks. A collective call.
+
+    Backward sums the gradients of all ranks, as :func:`gather_columns` does.
+    """
+    if rank_and_world()[1] == 1:
+        return part
+    total: Tensor = _Add.apply(part)
+    return total
+
+
+class _Add(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, part: Tensor) -> Tensor:
+        return sum_over_ranks(part)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Any) -> Tensor:
+        return sum_over_ranks(gradients[0].contiguous())
 
 
 class _Gather(torch.autograd.Function):

@@ -196,6 +196,11 @@ class ObjectiveSettings(Settings, ABC):
                 f"objective {self.name} hides patches, and {encoder.timm} takes whole images only. Give encoder.model"
             )
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Whether the output for a film depends on the other films of the forward pass, other than through the loss."""
+        return False
+
     def films_in_memory(self, films: int) -> int:
         """Number of films whose activations are in memory at once, of ``films`` per forward pass of a rank."""
         return films

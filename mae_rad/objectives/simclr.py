@@ -1,30 +1,28 @@
 """SimCLR (Chen et al. 2020): two views of a film are positives, films of other studies negatives.
 
 Deviations from the paper: films of one study are not negatives of each other; the projection head has three layers
-(Chen et al. 2020b) and LayerNorm. BatchNorm would couple the films of a rank, so that two ranks would train a different
-model than one, and synchronised BatchNorm does not run on a CPU.
+(Chen et al. 2020b) and, unless ``head_norm`` says otherwise, layer norm instead of batch norm.
 
 Legend: n films of this rank, D encoder channels.
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, model_validator
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
-from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
 from mae_rad.losses.contrastive import Pairs, nt_xent
 from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, ObjectiveSettings, feature_std
 from mae_rad.objectives.learning_rates import TriedRates
+from mae_rad.objectives.projection_head import HeadNorm, projection_head
 
 VIEWS = ("a", "b")
 """Names of the two views."""
@@ -64,9 +62,28 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
     """Channels of the two hidden layers of the projection head."""
     head_dim: int = Field(default=128, ge=1)
     """Channels of the projection."""
+    head_norm: HeadNorm = "layer"
+    """Norm of the hidden layers of the projection head: layer, or batch, as published: over the films of all ranks, in
+    one forward pass."""
     films_at_once: int | None = Field(default=None, ge=1)
     """Films per forward pass of a rank; null encodes all its films at once. Memory is then that of so many films for
     any batch size, at the cost of one more forward pass; loss and gradient are those of the whole batch."""
+
+    @model_validator(mode="after")
+    def _check_head(self) -> Self:
+        if self.head_norm == "batch" and self.films_at_once is not None:
+            raise ValueError("head_norm=batch needs all films in one forward pass. Leave objective.films_at_once out")
+        return self
+
+    @property
+    def off(self) -> set[str]:
+        """Newer settings at the value of earlier releases."""
+        return super().off | ({"head_norm"} if self.head_norm == "layer" else set())
+
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Whether the projection of a film depends on the other films of the forward pass."""
+        return self.head_norm == "batch"
 
     @property
     def view(self) -> ViewSpec:
@@ -98,7 +115,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
 
     def smaller_passes(self, films: int) -> dict[str, Any]:
         """Encode fewer films at once."""
-        return {"films_at_once": films}
+        return {} if self.needs_whole_batch else {"films_at_once": films}
 
     def cost_column(self) -> str:
         """Number of views, and the fraction of each that is encoded."""
@@ -143,7 +160,7 @@ class SimCLR(Objective):
         self.views = settings.views()
         self.temperature = settings.temperature
         self.films_at_once = settings.films_at_once
-        self.head = _projection_head(encoder.dim, settings.head_hidden, settings.head_dim)
+        self.head = projection_head(encoder.dim, settings.head_hidden, settings.head_dim, settings.head_norm)
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Compute NT-Xent of the projections; a collective call."""
@@ -182,12 +199,3 @@ class SimCLR(Objective):
             "feature_std": feature_std(pooled),
             "contrastive_accuracy": is_positive.gather(1, nearest).float().mean(),
         }
-
-
-def _projection_head(encoder_dim: int, hidden: int, dim: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width_in, width_out in pairwise([encoder_dim, hidden, hidden]):
-        # The shift of the norm makes a bias redundant.
-        layers += [nn.Linear(width_in, width_out, bias=False), nn.LayerNorm(width_out), nn.GELU()]
-    head = nn.Sequential(*layers, nn.Linear(hidden, dim, bias=False))
-    return head.apply(initialise)

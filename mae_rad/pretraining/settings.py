@@ -34,11 +34,14 @@ class PretrainSettings(TrainingSettings):
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
         self.objective.check_encoder(self.encoder)
-        encoder = self.encoder
-        if isinstance(encoder, TimmSettings) and encoder.facts.has_batch_norm and self.optimizer.accumulation > 1:
+        encoder, owner = self.encoder, None
+        if isinstance(encoder, TimmSettings) and encoder.facts.has_batch_norm:
+            owner = encoder.timm
+        elif self.objective.needs_whole_batch:
+            owner = "the objective"
+        if owner and self.optimizer.accumulation > 1:
             raise ValueError(
-                f"batch norm of {encoder.timm} needs the whole batch in one forward pass. Leave"
-                " optimizer.accumulation out"
+                f"batch norm of {owner} needs the whole batch in one forward pass. Leave optimizer.accumulation out"
             )
         return self
 

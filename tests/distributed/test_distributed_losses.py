@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from mae_rad.losses import clip, gather_columns, nt_xent, pair_nce, supcon
+from mae_rad.objectives.projection_head import AllRankBatchNorm
 
 WORLD, FILMS, WIDTH, DIM = 2, 6, 10, 8
 SEED = 2
@@ -44,12 +45,17 @@ def raw(z0: Tensor, z1: Tensor, x: dict[str, Tensor]) -> Tensor:
     return pair_nce(z0 @ gather_columns(z1).T, same & (everyone % 2 == 0), ~same & (x["study"][:, None] > 2))
 
 
+def normalised(z0: Tensor, z1: Tensor) -> tuple[Tensor, ...]:
+    return AllRankBatchNorm(DIM).double()(torch.cat([z0, z1])).chunk(2)
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]] = {
     "nt_xent": lambda z0, z1, x: nt_xent(z0, z1, 0.1),
     "nt_xent of studies": lambda z0, z1, x: nt_xent(z0, z1, 0.1, film=x["film"], study=x["study"]),
     "supcon": lambda z0, z1, x: supcon(z0, x["labels"], 0.1),
     "clip": lambda z0, z1, x: clip(z0, z1, 0.1, 0.3),
     "pair_nce": raw,
+    "nt_xent after batch norm": lambda z0, z1, x: nt_xent(*normalised(z0, z1), 0.1),
 }
 
 
