@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -13,6 +14,8 @@ from data_prep.runtime.process_limits import forbid_core_dump
 from data_prep.runtime.secret_environment import without_secret
 
 _NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "bad_alloc")
+_LOADER = "torch.utils.data"
+"""Modules of torch that talk with loader processes."""
 NEEDS_TRAINING = "needs the training extra: pip install 'mae_rad[train]'"
 
 
@@ -77,7 +80,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_killed_worker(error: Exception) -> bool:
-    """Whether torch reports the end of a loader process, which it does wherever the training then is."""
+    """Whether a loader process has ended: torch reports it wherever the training then is, or its connection is cut."""
+    if isinstance(error, ConnectionError | EOFError):
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        return any(str(frame.f_globals.get("__name__")).startswith(_LOADER) for frame in frames)
     return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
 
 

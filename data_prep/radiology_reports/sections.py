@@ -118,8 +118,8 @@ _AFTER_NUMBER = re.compile(
 """A letter that is a unit or a class: "5 m.", "Typ b."."""
 _CUT_WORD = re.compile(r"[^\W\d_]*(?:[bcdfgkpstz][lrv]|[lrn]h)\.", re.IGNORECASE)
 """The part of _SHORTENED that ends no whole word and no name of capitals: "disl.", "oberh."."""
-_NUMERAL, _ANOTHER_LETTER = re.compile(r"[^\W\d_]\s+[ivx]\.$"), re.compile(r"[^\W\d_]\.")
-"""In capitals "MHK V." ends a sentence, "V. A. FRAKTUR" does not."""
+_NUMERAL, _ANOTHER_LETTER = re.compile(r"(?:[^\W\d_]|[^\W\d_]{2}\.)\s+[ivx]\.$"), re.compile(r"[^\W\d_]\.")
+"""In capitals "MHK V." and "DIG. V." end a sentence, "V. A. FRAKTUR" does not."""
 _WORD_OF_CAPITALS = re.compile(r"[^\W\d_]{2}")
 _POINTERS = re.compile(r"\b(?:s\.\s?[ou]|o\.\s?ä|i\.\s?o)\.$")
 """Abbreviations at which a sentence may end: "s. o.", "o. ä."."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.command_line import run
 from mae_rad.errors import RunError
@@ -68,6 +69,17 @@ sys.exit(run(action))
 def test_a_killed_loader_process_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(lambda: _fail(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))) == 1
     assert "a process that reads films was killed" in capsys.readouterr().err
+
+
+def test_a_cut_connection_to_a_loader_process_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    class Cut(Dataset[int]):
+        def __getitem__(self, index: int) -> int:
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    assert run(lambda: next(iter(DataLoader(Cut(), sampler=[0])))) == 1
+    assert "a process that reads films was killed" in capsys.readouterr().err
+    assert run(lambda: _fail(ConnectionResetError(104, "of another program"))) == 1
+    assert "was killed" not in capsys.readouterr().err
 
 
 def test_a_command_that_makes_no_pseudonyms_does_not_have_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_a_complete_generation_without_its_name_is_published_as_it_is(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.sharding.append._warn_of_equal_pixels", interrupt)
+        patch.setattr("data_prep.sharding.append._check_equal_pixels", interrupt)
         with pytest.raises(KeyboardInterrupt):
             append(private, public, settings(), reasons)
     complete = {name.removeprefix("."): data for name, data in tree(public).items()}

@@ -105,7 +105,13 @@ def test_a_predictor_gives_the_records_of_the_command(boxes: bool, archive: Path
     films = sorted(path for path in archive.rglob("*") if path.is_file())
     records = mae_rad.load_predictor(model).predict(films)
     runtime = {"workers": 0, "batch_size": 1}
-    values = {"out": tmp_path / "out", "overlays": "none", "reports": False, "runtime": runtime}
+    values = {
+        "out": tmp_path / "out",
+        "overlays": "none",
+        "reports": False,
+        "presentation_states": False,
+        "runtime": runtime,
+    }
     predict(model, films, PredictSettings.model_validate(values))
     lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     written = {record.path: record for record in map(Record.model_validate_json, lines)}
