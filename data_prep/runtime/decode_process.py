@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,15 +73,20 @@ class _CellWatch:
         self._cell.refused += refused
 
 
+_MAIN_SCRIPT = threading.Lock()
+"""Held while the module of the user's script is replaced, so that no other thread takes the replacement for it."""
+
+
 @contextmanager
 def _without_main_script() -> Iterator[None]:
     """Start processes that do not run the script of the user again, who then need not write it for that."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    with _MAIN_SCRIPT:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 class DecodeProcess:

@@ -1,12 +1,13 @@
 """Decodes files for a program that answers requests: under the limits of a decode pool whose processes stay."""
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from data_prep.errors import Reason
-from data_prep.runtime.decode_pool import BackgroundPool, DecodeLimits
+from data_prep.runtime.decode_pool import BackgroundPool, DecodeLimits, StartError
 
 File = TypeVar("File")
 Result = TypeVar("Result")
@@ -29,7 +30,7 @@ class DecodeService(Generic[File, Result]):
     ) -> None:
         self._start: Callable[[], BackgroundPool[File, Result]] = lambda: BackgroundPool(decode, limits, initializer)
         self._pool: BackgroundPool[File, Result] | None = None
-        self._process = 0
+        self._lock, self._process = threading.Lock(), os.getpid()
 
     def __call__(self, file: File) -> Result | Reason:
         """Decode one file.
@@ -43,7 +44,18 @@ class DecodeService(Generic[File, Result]):
         Raises:
             StartError: the processes end at their start.
         """
-        if self._pool is None or self._process != os.getpid():  # a server may have forked since
-            self._pool, self._process = self._start(), os.getpid()
-            weakref.finalize(self, self._pool.close)
-        return self._pool.submit(file).result()
+        pool = self._running_pool()
+        try:
+            return pool.submit(file).result()
+        except StartError:
+            self._pool = None  # the next file tries again
+            raise
+
+    def _running_pool(self) -> BackgroundPool[File, Result]:
+        if self._process != os.getpid():  # a server has forked since, perhaps while another thread held the lock
+            self._lock, self._pool, self._process = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._start()
+                weakref.finalize(self, self._pool.close)
+            return self._pool

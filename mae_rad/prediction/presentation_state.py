@@ -90,7 +90,11 @@ def encode_state(state: pr.GrayscaleSoftcopyPresentationState) -> bytes:
 
 
 def answer_lines(record: Record) -> Iterator[str]:
-    """The text over the film: a line per answer, then what must be known before believing it."""
+    """The text over the film: what must be known before believing it, then a line per answer."""
+    yield "By a model, for research. Not a medical device."
+    if record.reason:
+        yield f"OUT OF SCOPE: {record.reason.replace('_', ' ')}; a guess"
+    yield from (f"WARNING: {warning.partition(' on ')[0]}" for warning in record.warnings)  # DICOM allows 1,024 letters
     for finding in record.findings:
         reached = [point.replace("_", " ") for point, is_reached in finding.reached.items() if is_reached]
         below = "" if finding.found else ", below all operating points"
@@ -99,10 +103,6 @@ def answer_lines(record: Record) -> Iterator[str]:
         yield f"{number.label}: {number.value:.4g} {number.unit}".rstrip()
     for answer in record.classes:
         yield f"{answer.label}: {answer.predicted} ({answer.probabilities[answer.predicted]:.2f})"
-    if record.reason:
-        yield f"OUT OF SCOPE: {record.reason.replace('_', ' ')}; a guess"
-    yield from (f"WARNING: {warning}" for warning in record.warnings)
-    yield "By a model, for research. Not a medical device."
 
 
 def _add_functional_groups(film: Dataset) -> None:

@@ -152,7 +152,7 @@ def _evaluations(finding: Finding, record: Record, author: Author) -> list[sr.Qu
     ]
     if finding.label in author.chance_warnings:
         measured = author.chance_warnings[finding.label].partition(" on ")[0]
-        evaluations.append(("not_better_than_chance", f"Not better than chance: {measured}", True))
+        evaluations.append(("not_shown_above_chance", f"Not shown above chance: {measured}", True))
     if record.reason:
         evaluations.append(("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
     return [

@@ -11,8 +11,6 @@ from mae_rad.errors import SettingsError
 from mae_rad.pretraining.run_flops import training_flops
 from mae_rad.pretraining.settings import PretrainSettings
 
-_OUTSIDE_BRACKETS = re.compile(r",(?![^\[{(]*[\]})])")
-_SPACES_OUTSIDE_BRACKETS = re.compile(r"\s+(?![^\[{(]*[\]})])")
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
 _LONGEST_NAME = 100
 
@@ -92,7 +90,7 @@ def _named(text: str) -> tuple[str, tuple[str, ...]]:
         raise SettingsError(
             f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits, dots, dashes and plus."
         )
-    return name.strip(), tuple(filter(None, _SPACES_OUTSIDE_BRACKETS.split(overrides)))
+    return name.strip(), tuple(filter(None, _split_outside_brackets(overrides, " \t\n")))
 
 
 def _combinations(over: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
@@ -102,9 +100,9 @@ def _combinations(over: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
     axes: list[list[tuple[str, str]]] = []
     for text in over:
         key, equals, values = text.partition("=")
-        if not equals or not all(_OUTSIDE_BRACKETS.split(values)):
+        if not equals or not all(_split_outside_brackets(values, ",")):
             raise SettingsError(f"--over {text}: give key=value,value,… without empty values.")
-        axes.append([(key, value) for value in _OUTSIDE_BRACKETS.split(values)])
+        axes.append([(key, value) for value in _split_outside_brackets(values, ",")])
     return [
         (_name(combination), tuple(f"{key}={value}" for key, value in combination))
         for combination in itertools.product(*axes)
@@ -128,3 +126,15 @@ def _with_length(settings: PretrainSettings, films: int | None, first: PretrainS
     else:
         steps = optimizer.steps
     return settings.model_copy(update={"optimizer": optimizer.model_copy(update={"steps": steps})})
+
+
+def _split_outside_brackets(text: str, marks: str) -> list[str]:
+    """Split at each of ``marks`` that is in no bracket."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        if depth == 0 and character in marks:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

@@ -197,7 +197,7 @@ class Engine:
             self._norm = float(self._engine.get_global_grad_norm())
             self._check_norm()
         if last:
-            self.average.update()
+            self.average.update(int(self._engine.global_steps))
 
     def gradient_norm(self) -> float:
         """Return the global gradient norm of the last step, before clipping."""

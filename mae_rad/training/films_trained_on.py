@@ -1,8 +1,11 @@
-"""The films that an encoder was trained on, by their pixels: a copy of one is not scored, whatever its key or folder.
+"""The films that an encoder was trained on, by their pixels: a copy of one is not scored, whatever its key.
 
-They are found through the settings of the run, as long as its shards are where they were.
+They are found through the settings of the run, as long as its shards are where they were (relative paths: from the
+current folder); else a warning says that nothing was looked for. Folders without published checksums of pixels
+(``sidecar.hashes=none``) are not compared with other folders.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import UserError
 from mae_rad.training.settings import DataSettings
 
+_LOGGER = logging.getLogger(__name__)
 _MOST_DESCENTS = 20
 
 
@@ -83,4 +87,9 @@ def _pixels_of_run(run: Path, config: Mapping[str, Any]) -> pa.Array:
                 return index.table["pixels"].combine_chunks()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         pass
+    _LOGGER.warning(
+        "The films that the run %s was trained on are not known: its shards are not where its config.yaml says, or have"
+        " changed. Copies of them among films of val and test are not looked for.",
+        run.name,
+    )
     return pa.array([], pa.string())

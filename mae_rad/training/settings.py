@@ -84,8 +84,8 @@ class OptimizerSettings(Settings):
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 disables clipping."""
     average_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of an exponential moving average of the weights, such as 0.999: it is validated, probed and exported in
-    place of the last weights. One more copy of the weights in memory and checkpoints. 0 is off."""
+    """Decay of an exponential moving average of the weights, such as 0.999, smaller in the first steps: the average is
+    validated, probed and exported in place of the last weights. One more copy in memory and checkpoints. 0 is off."""
 
     @property
     def segment_ends(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Exponential moving average of the weights of a training (EMA), by timm's ModelEmaV3; part of every checkpoint.
 
-After each optimiser step average = decay * average + (1 - decay) * weights, for buffers too. The average is what is
-validated, probed and exported; the optimiser goes on from the weights themselves.
+After optimiser step t average = d * average + (1 - d) * weights, for buffers too, with d = min(decay, 1 - t^(-2/3)): in
+a short training the first weights would else be most of the average. The average is what is validated, probed and
+exported; the optimiser goes on from the weights themselves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,17 +21,17 @@ class WeightAverage:
 
     Args:
         model: whose weights are averaged, with its first weights.
-        decay: share of the average that is kept in a step; 0 is off.
+        decay: largest share of the average that is kept in a step; 0 is off.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model = model
-        self._average: Any = ModelEmaV3(model, decay=decay) if decay else None
+        self._average: Any = ModelEmaV3(model, decay=decay, use_warmup=True) if decay else None
 
-    def update(self) -> None:
-        """Take the weights after an optimiser step into the average."""
+    def update(self, step: int) -> None:
+        """Take the weights after an optimiser step, counted from 1, into the average."""
         if self._average is not None:
-            self._average.update(self._model)
+            self._average.update(self._model, step=step)
 
     def state(self) -> dict[str, Any]:
         """Entries for a checkpoint; none where it is off."""

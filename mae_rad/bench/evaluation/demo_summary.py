@@ -29,7 +29,7 @@ PROBE = "linear"
 FILM_METRICS = ("auroc", "film_auroc")
 """AUROC of films, as a classification and as a detection name it."""
 PRESENT = 0.5
-"""Calibrated probability from which a finding counts as present."""
+"""Probability, or score of the best box, from which a finding counts as present."""
 ANSWERS = {"yes": "above both", "no": "not above both", "not shown": "not shown", "": ""}
 
 
@@ -158,8 +158,8 @@ def places_text(comparison: Path, head: Path, predictions: Path) -> list[str]:
         f"  pictures     {'   '.join([*samples, str(head / 'evaluation'), str(predictions / 'overlays')])}",
         f"  MLflow       {open_command(default_uri(runs))}",
         f"               menu Views of the experiment: {comparison.name}: all tasks",
-        "WHAT TO TYPE NEXT, for your own films (README, From archive to answer)",
-        "  mae-rad scan YOUR_ARCHIVE --out PRIVATE",
+        "WHAT TO TYPE NEXT, for your own films (README, The three commands)",
+        "  mae-rad scan YOUR_ARCHIVE --out PRIVATE && mae-rad shard PRIVATE --out PUBLIC",
         f"  mae-rad embed {encoder} shards=PUBLIC out=embeddings.parquet",
         f"  mae-rad predict {head} YOUR_FILMS out=ANSWERS",
     ]

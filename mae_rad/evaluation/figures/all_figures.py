@@ -21,7 +21,7 @@ from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.embedding_map import draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest
-from mae_rad.evaluation.figures.map_page import sampled_films, without_empty, write_map_page
+from mae_rad.evaluation.figures.map_page import MAP_PAGE, sampled_films, without_empty, write_map_page
 from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, FilmNeighbours, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.results.display_names import plain_name
@@ -76,6 +76,7 @@ def draw_embeddings(inputs: ComparisonInputs, folder: Path, *, min_patients: int
         The files.
     """
     films = inputs.films
+    (folder.parent / MAP_PAGE).unlink(missing_ok=True)  # of an earlier comparison, perhaps of films that are removed
     test = np.flatnonzero(inputs.usable & (films.split == "test"))
     test = np.sort(np.random.default_rng(0).permutation(test)[:_MAX_FILMS])
     if len(test) <= NEIGHBOURS:

@@ -79,11 +79,11 @@ def principal(matrix: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """Project vectors [N, D], standardised, on two principal components.
 
     Returns:
-        [N, 2] projections, and the fraction of the variance that each component explains.
+        [N, 2] projections, and the fraction of the variance that each component explains (0 for equal vectors).
     """
     x = fit_scale(vectors_of_array(matrix)).apply(matrix)
     variance, directions = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
-    return x @ directions[:, :-3:-1], variance[:-3:-1] / variance.sum()
+    return x @ directions[:, :-3:-1], variance[:-3:-1] / max(float(variance.sum()), 1e-12)
 
 
 def _scatter(

@@ -62,7 +62,7 @@ def test_a_label_at_chance_says_so_in_its_group(tmp_path: Path) -> None:
     document = structured_report(header(tmp_path / "film.dcm"), record(), author)
     groups = hd.sr.MeasurementReport.from_sequence([read_back(document)]).get_image_measurement_groups()
     meanings = [[one.name.meaning for one in group.get_qualitative_evaluations()] for group in groups]
-    assert meanings[0][-1] == "Not better than chance: AUROC 0.550 [0.450, 0.650]"
+    assert meanings[0][-1] == "Not shown above chance: AUROC 0.550 [0.450, 0.650]"
     assert not any("chance" in meaning for meaning in meanings[1])
 
 

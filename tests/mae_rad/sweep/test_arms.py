@@ -44,6 +44,15 @@ def test_spaces_within_brackets_belong_to_a_value() -> None:
     assert (arm.settings.encoder.model_dump()["patch"], arm.settings.seed) == (16, 3)
 
 
+def test_brackets_may_hold_brackets() -> None:
+    (arm,) = arms(
+        named=("small: encoder={model: vit_tiny, patch: 16, drop_path: 0} data.where={view: [PA, AP]} seed=3",)
+    )
+    assert (arm.settings.data.where, arm.settings.seed) == ({"view": ["PA", "AP"]}, 3)
+    made = arms("objective.schedule=[],[{until: 0.5, tokens: 64}, {until: 0.7, tokens: 100}]")
+    assert [len(arm.settings.objective.schedule) for arm in made] == [0, 2]
+
+
 def test_films_set_the_steps_of_every_batch() -> None:
     made = arms("optimizer.batch=32,128", films=1280)
     assert [arm.settings.optimizer.steps for arm in made] == [40, 10]

@@ -32,14 +32,15 @@ def _model() -> nn.Module:
 def test_the_average_follows_its_formula() -> None:
     model = _model()
     average, expected = WeightAverage(model, 0.9), {name: value.clone() for name, value in model.state_dict().items()}
-    for step in range(5):
+    for step in range(1, 40):
         with torch.no_grad():
             for weight in model.parameters():
                 weight.add_(torch.randn_like(weight) + step)
-        average.update()
+        average.update(step)
+        kept = min(0.9, 1 - step ** (-2 / 3))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                expected[name] = 0.9 * expected[name] + 0.1 * value
+                expected[name] = kept * expected[name] + (1 - kept) * value
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with average.applied():
         for name, value in model.state_dict().items():
@@ -59,7 +60,7 @@ def test_the_weights_come_back_after_an_error() -> None:
     average = WeightAverage(model, 0.5)
     with torch.no_grad():
         model[0].weight += 1  # type: ignore[index]
-    average.update()
+    average.update(2)
     own = model[0].weight.clone()  # type: ignore[index]
     with pytest.raises(KeyError), average.applied():
         assert not torch.equal(model[0].weight, own)  # type: ignore[index]
@@ -69,7 +70,7 @@ def test_the_weights_come_back_after_an_error() -> None:
 
 def test_off_it_holds_and_saves_nothing() -> None:
     average = WeightAverage(_model(), 0.0)
-    average.update()
+    average.update(1)
     average.load({})
     assert average.state() == {}
     assert OptimizerSettings(steps=1, batch=1).off >= {"average_decay"}
@@ -116,8 +117,9 @@ def weights_of_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str,
 
 def _averaged(weights_of_steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     average = weights_of_steps[0]
-    for weights in weights_of_steps[1:]:
-        average = {name: DECAY * average[name] + (1 - DECAY) * value for name, value in weights.items()}
+    for step, weights in enumerate(weights_of_steps[1:], 1):
+        kept = min(DECAY, 1 - step ** (-2 / 3))
+        average = {name: kept * average[name] + (1 - kept) * value for name, value in weights.items()}
     return average
 
 
