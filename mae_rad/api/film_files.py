@@ -37,6 +37,10 @@ def read_films(films: Films, read: FilmFileReader) -> Iterator[tuple[FilmInput, 
         ArchiveError: a path does not exist.
         EvaluationError: an array is not a film.
     """
+    if isinstance(films, np.ndarray) and films.ndim == 3 and films.shape[2] in (3, 4):
+        raise EvaluationError(
+            f"the array has {films.shape[2]} colours. Give one channel [rows, columns] of display values."
+        )
     if isinstance(films, str | Path) or (isinstance(films, np.ndarray) and films.ndim == 2):
         films = [films]
     for number, film in enumerate(films, 1):
