@@ -75,9 +75,10 @@ def estimate_memory(settings: PretrainSettings, world: int) -> Memory:
         REDUCE_BUCKET_ELEMENTS if stage > 0 else min(parameters, REDUCE_BUCKET_ELEMENTS) if world > 1 else 0
     )
     weight_copy = 4 * parameters / world if stage in {1, 2} else 0
+    average = 4 * parameters if settings.optimizer.average_decay else 0
     per_film, working = estimate_activations(settings)
     return Memory(
-        weights=4 * parameters / partitions[0] + copies,
+        weights=4 * parameters / partitions[0] + copies + average,
         gradients=4 * parameters / partitions[1] + bucket_bytes,
         optimizer=8 * parameters / partitions[2] + weight_copy,
         per_film=per_film,

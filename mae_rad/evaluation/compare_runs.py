@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.runtime.atomic_write import atomic_text
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, compare
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.cpu_threads import limit_threads
@@ -11,7 +12,7 @@ from mae_rad.evaluation.figures.all_figures import draw_embeddings, draw_numbers
 from mae_rad.evaluation.figures.map_page import MAP_PAGE
 from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.mlflow_runs import log_comparison
-from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, build_facts, hide_rare_subsets, write_facts
+from mae_rad.evaluation.report.facts import Facts, build_facts, hide_rare_subsets, write_facts
 from mae_rad.evaluation.report.report_page import PAGE, PICTURES, write_page
 from mae_rad.evaluation.report.text_table import format_table, write_csv
 from mae_rad.evaluation.results.queries import ComparisonResults

@@ -90,6 +90,7 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path, *, trusted: boo
             },
             "config_sha256": hashlib.sha256(json.dumps(recorded["settings"], sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
+            **({"average_decay": optimizer.average_decay} if optimizer.average_decay else {}),
         },
         objective=objective,
     )

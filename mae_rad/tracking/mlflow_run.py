@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from data_prep.runtime.folder_lock import locked
 from mae_rad.errors import RunError
 from mae_rad.tracking.child_runs import ChildRun, log_child
 from mae_rad.tracking.dataset_lineage import DataUsed, as_inputs
@@ -246,9 +247,12 @@ def _client(uri: str) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith(SQLITE):
-        database(uri).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
+    if not uri.startswith(SQLITE):
+        return MlflowClient(tracking_uri=uri)
+    folder = database(uri).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, wait=True):  # of two runs that begin at once, one makes the tables
+        return MlflowClient(tracking_uri=uri)
 
 
 def _open_run(client: Any, experiment: str, run_name: str, run_id: str | None, parent: str | None) -> Any:

@@ -69,8 +69,11 @@ def _config(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
         try:
             config = parse_yaml(read_bounded(run / "config.yaml", MAX_CARD_BYTES).decode())
         except (OSError, ValueError):
-            return None
-        return (run, config) if isinstance(config, Mapping) else None
+            config = None
+        if isinstance(config, Mapping):
+            return run, config
+        _warn(run)
+        return None
     return None
 
 
@@ -87,9 +90,13 @@ def _pixels_of_run(run: Path, config: Mapping[str, Any]) -> pa.Array:
                 return index.table["pixels"].combine_chunks()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         pass
+    _warn(run)
+    return pa.array([], pa.string())
+
+
+def _warn(run: Path) -> None:
     _LOGGER.warning(
         "The films that the run %s was trained on are not known: its shards are not where its config.yaml says, or have"
         " changed. Copies of them among films of val and test are not looked for.",
         run.name,
     )
-    return pa.array([], pa.string())

@@ -46,6 +46,23 @@ S = TypeVar("S", bound=TrainingSettings)
 _log = logging.getLogger(__name__)
 
 
+def logged_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield step and metrics of each line of a ``metrics.jsonl``, in order; lines that cannot be read end it.
+
+    Args:
+        path: the file; one that does not exist has no lines.
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                values = json.loads(line)
+                yield values.pop("step"), values
+            except (ValueError, KeyError, AttributeError):
+                return
+
+
 class RunFolder:
     """The folder of a run.
 
@@ -202,16 +219,8 @@ class RunFolder:
             file.truncate(kept)  # unlike a copy, this works on a full disk
 
     def logged(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield step and metrics of each logged line, in order; lines that cannot be read end it."""
-        if not self.metrics.exists():
-            return
-        with self.metrics.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    values = json.loads(line)
-                    yield values.pop("step"), values
-                except (ValueError, KeyError, AttributeError):
-                    return
+        """Yield step and metrics of each logged line, as :func:`logged_metrics`."""
+        return logged_metrics(self.metrics)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a line of metrics; lines that cannot be written are kept in memory and written with a later one.

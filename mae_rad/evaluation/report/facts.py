@@ -20,6 +20,7 @@ from data_prep.runtime.atomic_write import atomic_text
 from data_prep.settings import Settings
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
@@ -29,8 +30,6 @@ from mae_rad.evaluation.comparison.tasks import ProbeTask, SkippedTask
 from mae_rad.evaluation.results.rows import Role, Row
 
 FACTS = "facts.json"
-MIN_PATIENTS = 10
-"""Values that fewer patients share are not named in the report, as in the census of shards."""
 _TOO_FEW = re.compile(r"([^;:,()]+): (\d+) training and (\d+) test patients")
 RARE = f"values of fewer than {MIN_PATIENTS} patients"
 

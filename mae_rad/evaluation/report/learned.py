@@ -117,9 +117,8 @@ def between_text(row: Row) -> str:
         row: score with a floor.
     """
     parts = [f"floor {row.floor:.3f} ({row.floor_encoder})"]
-    if row.ceiling is not None:
+    if row.ceiling is not None and row.share is not None:  # without a share, it does not lie above the floor
         parts.append(f"ceiling {row.ceiling:.3f} ({row.ceiling_encoder})")
-    if row.share is not None:
         parts.append(f"share {row.share:.2f}".replace("-", "−"))
     if row.above_floors:
         parts.append(f"above floors: {row.above_floors}")

@@ -11,13 +11,14 @@ from markupsafe import Markup
 
 from data_prep.pages.html_page import environment, picture_element
 from data_prep.runtime.atomic_write import atomic_text
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.forest import pair_forest, values_forests
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import as_svg
 from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.external_encoders import better_side, external_comparisons
-from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, read_facts
+from mae_rad.evaluation.report.facts import Facts, read_facts
 from mae_rad.evaluation.report.learned import labels_text, learned_sentences, learned_tables
 from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.results import display_names

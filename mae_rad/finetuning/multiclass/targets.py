@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.data.shard_reader import ShardIndex, matching
 from mae_rad.errors import EvaluationError
-from mae_rad.finetuning.results.subgroups import MIN_PATIENTS
 from mae_rad.finetuning.task.known_targets import Reasons, index_column, read_label_entries
 from mae_rad.heads.multiclass import TargetClassesSettings
 

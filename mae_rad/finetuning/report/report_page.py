@@ -5,8 +5,7 @@ pictures of the final evaluation. Films are on it as on the sheets that every fi
 keys, and with body part and view only where enough patients share them.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mae_rad.finetuning.report.run_warnings import run_warnings
 from mae_rad.finetuning.results.chance import chance_warnings
 from mae_rad.finetuning.results.learning_curves import Logged, draw_learning_curves
 from mae_rad.finetuning.results.metrics_table import ALL, Result
+from mae_rad.training.run_folder import logged_metrics
 
 PAGE = "report.html"
 CURVES = "learning_curves.png"
@@ -55,7 +55,7 @@ def write_page(run: Path) -> Path:
     """
     card = read_settings(run / "predictor" / "predictor.json", PredictorCard, "a predictor", "a finished finetuning")
     evaluation = run / "evaluation"
-    logged = list(_logged(run / "metrics.jsonl"))
+    logged = list(logged_metrics(run / "metrics.jsonl"))
     best_step = int(card.provenance.get("best_step") or 0)
     draw_learning_curves(logged, best_step, evaluation / CURVES)
     results = [Result(**row) for row in pq.read_table(evaluation / "results.parquet").to_pylist()]
@@ -149,13 +149,6 @@ def _pictures(folder: Path) -> dict[str, Markup]:
         path.name: picture_element(path.read_bytes(), path.stem.replace("-", " ").replace("_", " "))
         for path in sorted(folder.glob("*.png"))
     }
-
-
-def _logged(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Step and metrics of each line of ``metrics.jsonl``."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        yield values.pop("step"), values
 
 
 def _point_name(point: str) -> str:

@@ -11,7 +11,7 @@ from mae_rad.finetuning.results.metrics_table import ALL, Result
 
 FEW_PATIENTS = 30
 """Test patients of an answer below which intervals are said to be wide."""
-_FEW_STEPS = 0.9
+_LATE_SHARE = 0.9
 """Share of the steps after which the best weights suggest a longer training."""
 
 
@@ -69,7 +69,7 @@ def _missed_points(results: Sequence[Result]) -> Iterator[str]:
 def _early_end(card: PredictorCard, logged: Logged, settings: Mapping[str, Any]) -> Iterator[str]:
     steps, best = settings["optimizer"]["steps"], int(card.provenance.get("best_step") or 0)
     validations = sum(any(name.startswith("val/") for name in values) for _, values in logged)
-    if best >= _FEW_STEPS * steps and validations > 1:
+    if best >= _LATE_SHARE * steps and validations > 1:
         yield (
             f"The best weights are those of step {best:,} of {steps:,}: a longer training (optimizer.steps) may be"
             " better."

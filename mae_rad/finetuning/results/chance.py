@@ -6,10 +6,13 @@ import numpy as np
 
 from mae_rad.finetuning.results.metrics_table import ALL, Result
 
-METRICS = {"auroc": "AUROC", "macro_auroc": "macro AUROC", "film_auroc": "AUROC of films", "r2": "R²"}
-"""Metric → its name in a warning."""
-CHANCE = {"auroc": 0.5, "macro_auroc": 0.5, "film_auroc": 0.5, "r2": 0.0}
-"""Metric → value of a guess: of a score that knows nothing, or of the mean of all films (R²)."""
+METRICS = {
+    "auroc": ("AUROC", 0.5),
+    "macro_auroc": ("macro AUROC", 0.5),
+    "film_auroc": ("AUROC of films", 0.5),
+    "r2": ("R²", 0.0),
+}
+"""Metric → its name in a warning, and the value of a guess: of a score that knows nothing, or of the mean (R²)."""
 
 
 def chance_warnings(results: Sequence[Result], titles: Sequence[str]) -> dict[str, str]:
@@ -30,16 +33,19 @@ def _of_test(results: Sequence[Result], title: str) -> Mapping[str, Result]:
     return {
         result.metric: result
         for result in results
-        if (result.label, result.split, result.subset) == (title, "test", ALL) and result.metric in CHANCE
+        if (result.label, result.split, result.subset) == (title, "test", ALL)
     }
 
 
 def _warning(of_test: Mapping[str, Result]) -> str:
-    measured = [result for result in of_test.values() if np.isfinite(result.value)]
-    if not measured:
+    if not of_test:
         return "not measured on test films"
+    measured = [of_test[name] for name in METRICS if name in of_test and np.isfinite(of_test[name].value)]
+    if not measured:
+        return "the test films give no AUROC or R², as where all of them have the finding"
     result = measured[0]
-    chance, films = CHANCE[result.metric], f"{METRICS[result.metric]} {result.figure} on {result.n_films} test films"
+    name, chance = METRICS[result.metric]
+    films = f"{name} {result.figure} on {result.n_films} test films"
     if not np.isfinite(result.low):
         return f"{films}: too few patients for an interval"
     if result.high < chance:

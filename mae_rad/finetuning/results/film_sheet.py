@@ -26,6 +26,7 @@ from data_prep.pages.contact_sheet import (
 )
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.boxes import EDGES
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.data.box_frames import Boxes, whole_film_frame
 from mae_rad.data.display_augmentation import varied_table
 from mae_rad.data.film import Film
@@ -33,7 +34,6 @@ from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import NO_VARIATION
 from mae_rad.evaluation.statistics.metrics import Floats
-from mae_rad.finetuning.results.subgroups import MIN_PATIENTS
 
 FILMS_PER_OUTCOME = 6
 _MAX_HEIGHT, _MAX_WIDTH = 260, 400

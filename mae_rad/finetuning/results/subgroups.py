@@ -6,14 +6,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_prep.shard_format.rare_values import MIN_PATIENTS
+
 BoolArray = NDArray[np.bool_]
 
 COLUMNS = ("body_part", "view", "sex")
 AGES = {"0-17": (0, 17), "18-39": (18, 39), "40-64": (40, 64), "65-79": (65, 79), "80+": (80, 200)}
 UNKNOWN, OTHER = "unknown", "other"
-
-MIN_PATIENTS = 10
-"""Values of a column with fewer patients are reported together as ``other``: a rare value may identify a person."""
 
 
 def subgroups(films: pa.Table, patients: NDArray[np.int64]) -> Iterator[tuple[str, BoolArray]]:

@@ -8,23 +8,19 @@ any clean-up at the n-th file that it opens for writing, renames or removes, for
 
 import argparse
 import logging
-import os
 import shutil
-import sys
 import tempfile
-import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from data_prep.sharding.append import append
 from data_prep.sharding.shard import shard
+from tests.benchmarks.sharding.kill_at_change import killed, tree
 from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import anatomy, make_private, settings
 from tests.data_prep.sharding.test_append import rescan, write_study
-
-_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-_KILLED = 9
 
 
 def prepare(folder: Path, case: str) -> Path:
@@ -49,38 +45,6 @@ def prepare(folder: Path, case: str) -> Path:
     return private
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file and empty folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
-
-
-def killed(number: int, private: Path, public: Path) -> bool:
-    """Whether an append in a process of its own came as far as its change ``number``, at which it ends."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, which here do nothing
-        child = os.fork()
-    if child:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert code in (0, _KILLED), code
-        return code == _KILLED
-    changes = 0
-
-    def count(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal changes
-        flags = arguments[2] if event == "open" else 0
-        writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
-        if (event in _CHANGES or writes) and str(arguments[0]).startswith(str(public)):
-            changes += 1
-            if changes == number:
-                os._exit(_KILLED)
-
-    sys.addaudithook(count)
-    try:
-        append(private, public, settings())
-    finally:
-        os._exit(0 if sys.exc_info()[0] is None else 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1)
@@ -90,8 +54,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             private, public = prepare(Path(name), case), Path(name) / "public"
             number, kills = every, 0
-            while killed(number, private, Path(shutil.copytree(Path(name) / "before", public))):
-                append(private, public, settings())
+            again = partial(append, private, public, settings())
+            while killed(number, Path(shutil.copytree(Path(name) / "before", public)), again):
+                again()
                 assert tree(public) == tree(Path(name) / "whole"), f"{case}: other files after change {number}"
                 shutil.rmtree(public)
                 number, kills = number + every, kills + 1

@@ -10,10 +10,9 @@ import argparse
 import logging
 import os
 import shutil
-import sys
 import tempfile
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,9 @@ from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.sharding.remove import remove
 from data_prep.sharding.shard import shard
-from tests.benchmarks.sharding.append_kills import tree as all_files
+from tests.benchmarks.sharding.kill_at_change import killed
+from tests.benchmarks.sharding.kill_at_change import tree as all_files
 from tests.builders.private_builder import SECRET, make_private, settings, write_archive
-
-_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate", "shutil.rmtree"}
-_KILLED = 9
 
 
 def _scan(folder: Path) -> None:
@@ -76,33 +73,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if name not in {*left_out, "private/headers.arrow"}}
 
 
-def killed(number: int, action: str, folder: Path) -> bool:
-    """Whether a command in a process of its own came as far as its change ``number``, at which it ends."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, which here do nothing
-        child = os.fork()
-    if child:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert code in (0, _KILLED), code
-        return code == _KILLED
-    changes = 0
-
-    def count(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal changes
-        flags = arguments[2] if event == "open" else 0
-        writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
-        if (event in _CHANGES or writes) and str(arguments[0]).startswith(str(folder)):
-            changes += 1
-            if changes == number:
-                os._exit(_KILLED)
-
-    sys.addaudithook(count)
-    try:
-        ACTIONS[action](folder)
-    finally:
-        os._exit(0 if sys.exc_info()[0] is None else 1)
-
-
 def kill_at_each_change(action: str, root: Path, every: int = 1) -> int:
     """Number of kills of a command, after each of which the same command has made the same bytes.
 
@@ -117,7 +87,7 @@ def kill_at_each_change(action: str, root: Path, every: int = 1) -> int:
     while True:
         shutil.rmtree(root / "work")
         shutil.copytree(root / "before", root / "work")
-        if not killed(number, action, root / "work"):
+        if not killed(number, root / "work", partial(ACTIONS[action], root / "work")):
             return kills
         ACTIONS[action](root / "work")
         found = tree(root / "work")

@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 
+import pytest
+
 from data_prep.errors import Reason
-from data_prep.runtime.decode_pool import DecodeLimits
+from data_prep.runtime.decode_pool import BackgroundPool, DecodeLimits, StartError
 from data_prep.runtime.decode_service import DecodeService
 
 _SCRIPT = """
@@ -47,6 +50,42 @@ def test_several_threads_may_ask() -> None:
     for thread in threads:
         thread.join()
     assert {word: result[0] for word, result in found.items()} == {word: word.upper() for word in "abcd"}  # type: ignore[index]
+
+
+def test_threads_that_ask_first_share_one_pool_and_keep_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, begun = sys.modules["__main__"], list[object]()
+
+    def slowly(*arguments: object) -> object:
+        begun.append(BackgroundPool(*arguments))  # type: ignore[arg-type]
+        time.sleep(0.2)
+        return begun[-1]
+
+    monkeypatch.setattr("data_prep.runtime.decode_service.BackgroundPool", slowly)
+    service: DecodeService[int, int] = DecodeService(abs, DecodeLimits(1))
+    threads = [Thread(target=service, args=(-number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 1 and sys.modules["__main__"] is script
+
+
+def test_a_pool_that_could_not_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def submit(self, file: int) -> Future[int]:
+            failed: Future[int] = Future()
+            failed.set_exception(StartError("no memory"))
+            return failed
+
+        def close(self) -> None:
+            pass
+
+    service: DecodeService[int, int] = DecodeService(abs, DecodeLimits(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.runtime.decode_service.BackgroundPool", lambda *_: Failing())
+        with pytest.raises(StartError):
+            service(-3)
+    assert service(-3) == 3
 
 
 def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:

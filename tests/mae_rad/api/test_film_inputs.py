@@ -72,6 +72,7 @@ def test_paths_texts_and_arrays_may_be_mixed(folder: Path, encoder: FilmEncoder)
     ("values", "message"),
     [
         (np.zeros((4, 90, 90, 3), np.uint8), "array 1 has 3 axes"),
+        (np.zeros((90, 90, 3), np.uint8), "the array has 3 colours"),
         ([np.full((90, 90), 300.0)], r"array 1 holds float64 values .* float in \[0, 1\]"),
         ([np.full((90, 90), np.nan)], "array 1 holds float64 values"),
         ([np.zeros((90, 90), np.int32)], "array 1 holds int32 values"),

@@ -8,7 +8,7 @@ import torch
 
 from data_prep.settings import load
 from mae_rad.cli import pretrain
-from mae_rad.cost.memory import estimate_memory
+from mae_rad.cost.memory import count_parameters, estimate_memory
 from mae_rad.cost.memory_advice import fit_text, memory_savers, needed_bytes
 from mae_rad.cost.table import GIB
 from mae_rad.pretraining.run_flops import flops_per_film
@@ -46,6 +46,11 @@ def test_the_largest_stage_counts() -> None:
     settings = _settings("one_gpu_80gb")
     early, late = (estimate_memory(stage, 1).total(512) for stage in settings.stages())
     assert needed_bytes(settings, 1) == late > early
+
+
+def test_the_average_of_the_weights_is_one_more_copy() -> None:
+    plain, averaged = (_settings("one_gpu_24gb", *more) for more in ((), ("optimizer.average_decay=0.999",)))
+    assert needed_bytes(averaged, 1) - needed_bytes(plain, 1) == 4 * count_parameters(plain)[0]
 
 
 def test_films_that_are_encoded_at_once_need_memory() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.runtime.folder_lock import locked
 from mae_rad.errors import RunError
 from mae_rad.tracking import Tracker, chosen_experiment, chosen_store, default_uri, open_command, public_values
 from mae_rad.tracking import mlflow_run as module
@@ -41,6 +42,17 @@ def rows(store, query, *values):
 
 def start(store, name="mae", **more):
     return Tracker.start(default_uri(store), "pretrain", name, **more)
+
+
+def test_a_store_that_another_run_is_making_is_waited_for(store):
+    made = []
+    thread = threading.Thread(target=lambda: made.append(start(store)))
+    with locked(store):
+        thread.start()
+        time.sleep(0.3)
+        assert not made
+    thread.join(timeout=30)
+    made.pop().finish()
 
 
 def test_metrics_params_tags_and_files_arrive(store, tmp_path):

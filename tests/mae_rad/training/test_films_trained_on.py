@@ -69,7 +69,9 @@ def test_a_folder_that_has_grown_counts_as_it_was(tmp_path: Path, trained: Path,
 
 
 @pytest.mark.parametrize("fault", ["no shards", "other shards", "no settings", "damaged", "a list"])
-def test_what_is_not_known_is_no_error(tmp_path: Path, trained: Path, scored: ShardIndex, fault: str) -> None:
+def test_what_is_not_known_is_said_and_no_error(
+    tmp_path: Path, trained: Path, scored: ShardIndex, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
     run = write_run(tmp_path / "run", [trained])
     config = run / "config.yaml"
     if fault == "no shards":
@@ -81,3 +83,4 @@ def test_what_is_not_known_is_no_error(tmp_path: Path, trained: Path, scored: Sh
     else:
         config.write_text({"damaged": "data: [", "a list": "[1]"}[fault])
     assert _found(scored, run) == []
+    assert "The films that the run run was trained on are not known" in caplog.text

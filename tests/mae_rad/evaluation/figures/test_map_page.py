@@ -112,3 +112,9 @@ def test_films_are_sampled_the_same_each_time_and_empty_colourings_are_left_out(
     assert np.array_equal(sampled_films(rows, 1000), rows)
     colourings = {"a": np.array(["", ""], dtype=object), "b": np.array(["", "x"], dtype=object)}
     assert list(without_empty(colourings)) == ["b"]
+
+
+def test_vectors_that_are_all_equal_leave_a_map_that_can_be_read(tmp_path):
+    encoders = {"mae": _vectors(), "collapsed": np.ones((FILMS, 12), np.float32)}
+    path = write_map_page(encoders, _colourings(), PATIENTS, _film, tmp_path, min_patients=10)
+    assert not re.search(r"\bNaN\b", path.read_text(encoding="utf-8"))

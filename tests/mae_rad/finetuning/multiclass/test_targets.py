@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data_prep.shard_format.label_policy import LabelPolicy
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.finetuning.multiclass.targets import KnownClasses, class_weights, drawing_weights, known_classes
-from mae_rad.finetuning.results.subgroups import MIN_PATIENTS
 from mae_rad.heads.multiclass import TargetClassesSettings
 from tests.builders.film_tables import film, hexed, write_public
 

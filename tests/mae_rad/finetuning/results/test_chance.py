@@ -21,7 +21,8 @@ def _result(metric, value, low, high, label="fracture", split="test", subset="al
         ("auroc", 0.6, 0.5, 0.7, "AUROC 0.600 [0.500, 0.700] on 40 test films: the interval includes chance (0.5)"),
         ("auroc", 0.3, 0.2, 0.4, "AUROC 0.300 [0.200, 0.400] on 40 test films: worse than chance (0.5)"),
         ("auroc", 0.9, NAN, NAN, "AUROC 0.900 on 40 test films: too few patients for an interval"),
-        ("auroc", NAN, NAN, NAN, "not measured on test films"),
+        ("auroc", NAN, NAN, NAN, "the test films give no AUROC or R²"),
+        ("froc", 0.8, 0.7, 0.9, "the test films give no AUROC or R²"),
         (
             "macro_auroc",
             0.6,

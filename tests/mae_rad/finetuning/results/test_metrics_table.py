@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, log_loss, roc_auc_score
 
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.finetuning.results.metrics_table import (
     LabelScores,
     Subgroup,
@@ -12,7 +13,7 @@ from mae_rad.finetuning.results.metrics_table import (
     score_results,
     threshold_for,
 )
-from mae_rad.finetuning.results.subgroups import MIN_PATIENTS, subgroups
+from mae_rad.finetuning.results.subgroups import subgroups
 from mae_rad.heads.interface import Calibration
 
 LINE = Calibration(0.7, -0.2)
