@@ -10,10 +10,10 @@ pieces cut out, repeated or taken from another film.
 import argparse
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -148,8 +148,8 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
-def shard_mutations(folder: Path, files: int, seed: int, seconds: float, workers: int = 0) -> DatasetCard:
-    """Scan, shard and verify ``files`` mutated films below ``folder``.
+def shard_mutations(folder: Path, files: int, seed: int, seconds: float, workers: int = 0) -> tuple[DatasetCard, float]:
+    """Scan, shard and verify ``files`` mutated films below ``folder``: the card, and GiB of the largest process.
 
     Raises:
         AssertionError: a command failed, hung, or a file is not accounted for.
@@ -161,9 +161,9 @@ def shard_mutations(folder: Path, files: int, seed: int, seconds: float, workers
         part.mkdir(parents=True, exist_ok=True)
         (part / f"{number:06d}.dcm").write_bytes(mutate(number, films, seed))
     private, public = folder / "private", folder / "public"
-    _run(["scan", folder / "archive", "--out", private], seconds)
+    largest = _run(["scan", folder / "archive", "--out", private], seconds)
     shard = ["shard", private, "--out", public, "max_side=64", "min_side=16", "films_per_shard=200"]
-    _run(
+    sharded = _run(
         [
             *shard,
             f"runtime.memory_gib={MEMORY_GIB}",
@@ -173,28 +173,37 @@ def shard_mutations(folder: Path, files: int, seed: int, seconds: float, workers
         ],
         seconds,
     )
-    _run(["verify", public], seconds)
+    verified = _run(["verify", public], seconds)
     card = read_dataset_card(public)
     counted = card.files.written + card.files.rejected + card.files.dropped
     if not read_manifest(private).num_rows == counted == files:
         raise AssertionError(f"{files} files, {read_manifest(private).num_rows} scanned, {counted} in the ledger")
-    return card
+    return card, max(largest, sharded, verified)
 
 
-def _run(words: list[object], seconds: float) -> None:
+def _run(words: list[object], seconds: float) -> float:
+    """The largest process of one command in GiB: its own descendants alone, whatever the caller ran before."""
     command = [sys.executable, "-m", "data_prep", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "MAE_RAD_KEY": "a secret that is long enough"}
     start = time.perf_counter()
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise AssertionError(f"{words[0]} hangs") from None
-    if done.returncode:
-        raise AssertionError(f"{words[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr[-3000:]}")
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{words[0]:<10}{time.perf_counter() - start:8.1f} s   largest process so far {largest:.2f} GiB", flush=True)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        late = threading.Timer(seconds, process.kill)
+        late.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        late.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        if process.returncode:
+            ended = (
+                "hangs" if late.finished.is_set() and process.returncode == -9 else f"ended with {process.returncode}"
+            )
+            raise AssertionError(f"{words[0]} {ended}:\n{output.read()[-6000:]}")
+    largest = usage.ru_maxrss / 2**20
+    print(f"{words[0]:<10}{time.perf_counter() - start:8.1f} s   largest process {largest:.2f} GiB", flush=True)
     if largest > BOUND_GIB:
         raise AssertionError(f"a process of {words[0]} took {largest:.2f} GiB, more than {BOUND_GIB}")
+    return largest
 
 
 def main() -> None:
@@ -204,9 +213,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="new folder that is left for a look")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        card = shard_mutations(args.keep or Path(name), args.files, args.seed, seconds=3600)
+        card, largest = shard_mutations(args.keep or Path(name), args.files, args.seed, seconds=3600)
     print(card)
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     counts = card.files
     accounted = counts.written + counts.rejected + counts.dropped
     print(f"baseline: {args.files} files and {BOUND_GIB} GiB")
