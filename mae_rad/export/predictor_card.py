@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from data_prep.settings import Settings
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.export.earlier_resnet import timm_settings_of
@@ -18,9 +19,10 @@ class Scope(Settings):
     """Body parts and views of the training films; predictions for others are not supported by data."""
 
     body_parts: dict[str, int]
-    """Body part, as in the index → number of training films; films without a recorded one are not counted."""
+    """Body part, as in the index → number of training films, 0 where fewer than MIN_PATIENTS patients have it; films
+    without a recorded one are not counted."""
     views: dict[str, int]
-    """View position → number of training films."""
+    """View position → number of training films, counted in the same way."""
     answers: dict[str, dict[str, int]] = Field(default_factory=dict)
     """What the model answers → value → number of training films of which it is known."""
 
@@ -154,7 +156,8 @@ def _warned(warnings: Mapping[str, str]) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none recorded"
+    few = f"(of fewer than {MIN_PATIENTS} patients)"
+    return ", ".join(f"{name} {count or few}" for name, count in sorted(counts.items())) or "none recorded"
 
 
 def _table(rows: Mapping[str, object]) -> str:

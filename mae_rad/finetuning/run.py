@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.dataset_card import read_dataset_card
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
@@ -293,8 +294,11 @@ class Finetuning(TrainingTask):
             file.write(save(portable(trained), {"step": str(step), "value": repr(value)}))
 
     def _counts(self, column: str) -> dict[str, int]:
-        values = pc.value_counts(pc.drop_null(self._train.table.column(column))).to_pylist()
-        return {value["values"]: value["counts"] for value in values}
+        """Value → number of training films; 0 stands for the films of a value that few patients have."""
+        known = self._train.table.filter(pc.is_valid(self._train.table.column(column)))
+        counted = known.group_by(column).aggregate([("patient", "count"), ("patient", "count_distinct")]).to_pydict()
+        counts = zip(counted[column], counted["patient_count"], counted["patient_count_distinct"], strict=True)
+        return {value: films if patients >= MIN_PATIENTS else 0 for value, films, patients in counts}
 
     def _preparation(self) -> PreparationSettings:
         """Preparation settings of the shards with the largest films."""

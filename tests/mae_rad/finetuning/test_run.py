@@ -141,9 +141,17 @@ def test_a_predictor_predicts_as_in_its_evaluation(public: Path, finished: Path)
         for name, thresholds in card.operating_points.items()
         if row["split"] == "val"
     }
-    assert card.scope.body_parts.keys() == {"HAND", "CHEST"}
+    assert card.scope.body_parts == {"HAND": 24, "CHEST": 24} and card.scope.views
     assert card.operating_points.keys() == {"sensitivity_90", "sensitivity_95"}
     assert card.provenance["train_patients"] == 24
+
+
+def test_films_of_a_body_part_of_few_patients_are_not_counted_in_the_card(tmp_path: Path) -> None:
+    public = write_labelled(tmp_path / "public", films=24)
+    _finetune(public, tmp_path / "run")
+    card = load_predictor(tmp_path / "run").card
+    assert card.scope.body_parts and set(card.scope.body_parts.values()) == {0}
+    assert "HAND (of fewer than 10 patients)" in (tmp_path / "run" / "predictor" / "README.md").read_text()
 
 
 def _decisions(predictor: Predictor, public: Path, split: str) -> dict[tuple[str, str, str], bool]:
