@@ -23,6 +23,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from data_prep.cli.parser import build_parser
+from data_prep.dataset_report.plain_words import KINDS, PROVENANCE, REASONS
+from data_prep.errors import DROP_REASONS
 from data_prep.labels.settings import LabelSettings
 from data_prep.planning.settings import ShardSettings, SubmitSettings
 from data_prep.scan.settings import ScanSettings
@@ -112,7 +114,7 @@ def write_reference_pages(folder: Path) -> None:
     """
     out = folder / "generated"
     out.mkdir(parents=True, exist_ok=True)
-    pages = {"commands.md": commands_page(), "configs.md": configs_page()}
+    pages = {"commands.md": commands_page(), "configs.md": configs_page(), "reasons.md": reasons_page()}
     pages |= {f"settings_{name}.md": settings_page(name, model) for name, model in SETTINGS.items()}
     pages |= {f"python_{name.replace('.', '_')}.md": python_page(name, title) for name, title in PACKAGES.items()}
     for name, text in pages.items():
@@ -148,6 +150,19 @@ def configs_page() -> str:
         text = path.read_text(encoding="utf-8").strip()
         lines += [f"## {path.relative_to(folder).with_suffix('')}", "", "```yaml", text, "```", ""]
     return "\n".join(lines)
+
+
+def reasons_page() -> str:
+    """Page with every reason for which a file is not among the films, and every note on how a film was read."""
+    lead = "The column `reason` of `rejects.parquet`, as `scan`, `shard` and `report` count it."
+    lines = ["# Reasons", "", f"{lead} Dropped are {', '.join(f'`{reason}`' for reason in sorted(DROP_REASONS))}.", ""]
+    for kind, texts in KINDS.items():
+        lines += [f"## {texts['name'].capitalize()}", "", texts["meaning"], "", "| reason | meaning |", "|---|---|"]
+        found = {reason: words for reason, words in sorted(REASONS.items()) if words.kind is kind}
+        lines += [*(f"| `{reason}` | {words.name}: {words.meaning} |" for reason, words in found.items()), ""]
+    lead = "The column `provenance` of `index.parquet`: what had to be done to read a film that is there."
+    lines += ["## Read all the same", "", lead, "", "| note | meaning |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{note}` | {text} |" for note, text in sorted(PROVENANCE.items())), ""])
 
 
 def settings_page(command: str, model: type[Settings]) -> str:

@@ -40,6 +40,11 @@ def killed(number: int, folder: Path, action: Callable[[], object]) -> bool:
         os._exit(0 if sys.exc_info()[0] is None else 1)
 
 
+def run_whole(folder: Path, action: Callable[[], object]) -> None:
+    """Run a command to its end in a process of its own: threads that it leaves here would stop the next fork."""
+    assert not killed(sys.maxsize, folder, action)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file and empty folder."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}

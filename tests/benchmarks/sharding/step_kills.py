@@ -24,7 +24,7 @@ from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.sharding.remove import remove
 from data_prep.sharding.shard import shard
-from tests.benchmarks.sharding.kill_at_change import killed
+from tests.benchmarks.sharding.kill_at_change import killed, run_whole
 from tests.benchmarks.sharding.kill_at_change import tree as all_files
 from tests.builders.private_builder import SECRET, make_private, settings, write_archive
 
@@ -79,9 +79,9 @@ def kill_at_each_change(action: str, root: Path, every: int = 1) -> int:
     Raises:
         AssertionError: the bytes differ.
     """
-    prepare(root / "work", action)  # always at the same place: the private folder holds paths
+    run_whole(root, partial(prepare, root / "work", action))  # always at the same place: the private folder holds paths
     shutil.copytree(root / "work", root / "before")
-    ACTIONS[action](root / "work")
+    run_whole(root / "work", partial(ACTIONS[action], root / "work"))
     whole = tree(root / "work")
     number, kills = every, 0
     while True:
@@ -89,7 +89,7 @@ def kill_at_each_change(action: str, root: Path, every: int = 1) -> int:
         shutil.copytree(root / "before", root / "work")
         if not killed(number, root / "work", partial(ACTIONS[action], root / "work")):
             return kills
-        ACTIONS[action](root / "work")
+        run_whole(root / "work", partial(ACTIONS[action], root / "work"))
         found = tree(root / "work")
         assert found == whole, f"{action}: other files after change {number}: {sorted(_differing(found, whole))}"
         number, kills = number + every, kills + 1
