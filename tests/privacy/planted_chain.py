@@ -107,6 +107,8 @@ def make_release(root: Path) -> Released:
     run(printed, ["census", public, "--out", made / "census"])
     run(printed, ["publish", public, f"file://{made}/published"])
     run(printed, ["verify", f"file://{made}/published"])
+    jobs = ["slurm.cluster=local", "slurm.jobs=2", "slurm.cpus=1", "slurm.memory_gb=null"]
+    run(printed, ["submit", private, "--out", made / "submitted", *SHARD, "runtime.max_reject_fraction=1", *jobs])
     parts = {f"public: {name}": data for name, data in released_bytes(public).items()}
     parts |= {f"made: {name}": data for name, data in released_bytes(made).items()}
     return Released(parts | {"printed and logged": printed.read_bytes()})

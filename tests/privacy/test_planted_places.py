@@ -58,6 +58,7 @@ def test_all_that_is_made_was_read(made: tuple[Path, Released]) -> None:
         "preview.png",
         "films.csv",
         "census.html",
+        "submitted/index.parquet",
         "published",
         "generation-001/index.parquet",
         "printed",
