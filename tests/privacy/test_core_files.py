@@ -13,7 +13,7 @@ _PATTERN = Path("/proc/sys/kernel/core_pattern")
 CRASHES = {
     "mae_rad": "import os; from mae_rad.command_line import run; run(os.abort)",
     "data_prep": "import os, data_prep.cli.main as cli; cli.without_secret = os.abort; cli.main(['verify', 'nothing'])",
-    "worker": "import os; from data_prep.runtime import process_limits as limits; limits.forbid_core_dump(); os.abort()",
+    "worker": "import os; from data_prep.runtime import process_limits; process_limits.forbid_core_dump(); os.abort()",
 }
 """A command, or a process that it starts, as it crashes."""
 
