@@ -57,6 +57,46 @@ def add_over_ranks(part: Tensor) -> Tensor:
     return total
 
 
+def count_rows(z: Tensor) -> Tensor:
+    """Count the rows of all ranks. A collective call.
+
+    Args:
+        z: [n, ...] rows of this rank.
+
+    Returns:
+        [] in the type of ``z``, for divisions.
+    """
+    return sum_over_ranks(torch.tensor(float(len(z)), dtype=z.dtype, device=z.device))
+
+
+def centre_over_ranks(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract the mean of every channel over the rows of all ranks, with gradient. A collective call.
+
+    Args:
+        x: [n, C]; half precision is computed in float32.
+
+    Returns:
+        [n, C] in float32 or float64, and the number of rows of all ranks [].
+    """
+    values = x if x.dtype == torch.float64 else x.float()
+    rows = count_rows(values)
+    return values - add_over_ranks(values.sum(dim=0)) / rows, rows
+
+
+def batch_normalise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Batch norm without weights (Ioffe and Szegedy 2015) over the rows of all ranks. A collective call.
+
+    Args:
+        x: [n, C]; half precision is computed in float32.
+
+    Returns:
+        [n, C] in float32 or float64, and the number of rows of all ranks [].
+    """
+    centred, rows = centre_over_ranks(x)
+    variance = add_over_ranks(centred.square().sum(dim=0)) / rows
+    return centred * torch.rsqrt(variance + 1e-5), rows
+
+
 class _Add(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, part: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_rad.encoders.blocks import initialise
-from mae_rad.losses.all_ranks import add_over_ranks, sum_over_ranks
+from mae_rad.losses.all_ranks import batch_normalise
 
 HeadNorm = Literal["layer", "batch"]
 
@@ -35,11 +35,7 @@ class AllRankBatchNorm(nn.Module):
         Returns:
             [n, C], in float32 or the wider type of ``x``.
         """
-        values = x if x.dtype == torch.float64 else x.float()
-        rows = sum_over_ranks(torch.tensor(float(len(values)), dtype=values.dtype, device=values.device))
-        centred = values - add_over_ranks(values.sum(dim=0)) / rows
-        variance = add_over_ranks(centred.square().sum(dim=0)) / rows
-        return centred * torch.rsqrt(variance + 1e-5) * self.weight + self.bias
+        return batch_normalise(x)[0] * self.weight + self.bias
 
 
 def projection_head(encoder_dim: int, hidden: int, dim: int, norm: HeadNorm) -> nn.Sequential:
