@@ -190,7 +190,7 @@ def cc_cluster(logits0: Tensor, logits1: Tensor, temperature: float = 1.0) -> Te
     """
     clusters = torch.cat([at_least_float32(logits0).softmax(dim=1), at_least_float32(logits1).softmax(dim=1)], dim=1)
     moments = add_over_ranks(product(clusters.T, clusters))
-    length = moments.diagonal().sqrt().clamp(min=1e-8)
+    length = moments.diagonal().clamp(min=1e-16).sqrt()
     similarity = moments / (length[:, None] * length[None]) / temperature
     is_own = torch.eye(len(moments), dtype=torch.bool, device=moments.device)
     contrast = pair_nce(similarity, is_own.roll(logits0.shape[1], dims=1), ~is_own)

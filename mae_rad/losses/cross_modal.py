@@ -128,6 +128,7 @@ def soft_clip(
     there = product(labels0, gather_columns(labels1).T).softmax(dim=1)
     back = product(labels1, gather_columns(labels0).T).softmax(dim=1)
     mask = torch.ones_like(there, dtype=torch.bool)
+    z0, z1 = unit_rows(z0), unit_rows(z1)
     forward = pair_nce(_similarity(z0, z1, temperature), there, mask)
     return balance * forward + (1 - balance) * pair_nce(_similarity(z1, z0, temperature), back, mask)
 
@@ -148,7 +149,7 @@ def siglip(z0: Tensor, z1: Tensor, scale: Tensor | float, bias: Tensor | float) 
     Returns:
         [] loss in float32 or float64, with gradient also by ``scale`` and ``bias``.
     """
-    logits = scale * _similarity(z0, z1, 1.0) + bias
+    logits = scale * _similarity(unit_rows(z0), unit_rows(z1)) + bias
     sign = 1 - 2 * own_columns(len(z0), z0.device).to(logits.dtype)
     return softplus(sign * logits).sum() / max(len(z0), 1)
 
@@ -157,10 +158,11 @@ def _both_directions(
     z0: Tensor, z1: Tensor, weights: Tensor, mask: Tensor, temperature: float, balance: float
 ) -> Tensor:
     """Weighted sum of both directions under a relation that does not depend on the direction."""
+    z0, z1 = unit_rows(z0), unit_rows(z1)
     forward = pair_nce(_similarity(z0, z1, temperature), weights, mask)
     backward = pair_nce(_similarity(z1, z0, temperature), weights, mask)
     return balance * forward + (1 - balance) * backward
 
 
-def _similarity(rows: Tensor, columns: Tensor, temperature: float) -> Tensor:
-    return product(unit_rows(rows), gather_columns(unit_rows(columns)).T) / temperature
+def _similarity(rows: Tensor, columns: Tensor, temperature: float = 1.0) -> Tensor:
+    return product(rows, gather_columns(columns).T) / temperature

@@ -10,11 +10,39 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from mae_rad.losses import clip, gather_columns, nt_xent, pair_nce, supcon
+from mae_rad.losses import (
+    barlow_twins,
+    cc_cluster,
+    clip,
+    clip_with_classes,
+    clip_without_false_negatives,
+    dcl,
+    dec,
+    dec_assignment,
+    dec_target,
+    dino,
+    dino_center,
+    gather_columns,
+    negative_cosine,
+    nnclr,
+    nt_xent,
+    pair_nce,
+    rank_n_contrast,
+    scan,
+    siglip,
+    sinkhorn,
+    soft_clip,
+    supcon,
+    swav,
+    tico,
+    vicreg,
+    y_aware,
+)
 from mae_rad.objectives.projection_head import AllRankBatchNorm
 
 WORLD, FILMS, WIDTH, DIM = 2, 6, 10, 8
 SEED = 2
+MEMORY = torch.randn(9, DIM, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 def films() -> dict[str, Tensor]:
@@ -27,6 +55,7 @@ def films() -> dict[str, Tensor]:
         "film": torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 2, 9, 10, 11]),
         "study": torch.tensor([0, 0, 2, 3, 4, 5, 3, 7, 2, 9, 9, 0]),
         "labels": torch.tensor([1, 1, 2, 2, 3, 4, 1, 2, 5, 6, 7, 8]),
+        "age": torch.tensor([40, 41, 7, 7.5, 40, torch.nan, 39, 80, 7, 41, torch.nan, 40], dtype=torch.float64),
     }
 
 
@@ -45,6 +74,21 @@ def raw(z0: Tensor, z1: Tensor, x: dict[str, Tensor]) -> Tensor:
     return pair_nce(z0 @ gather_columns(z1).T, same & (everyone % 2 == 0), ~same & (x["study"][:, None] > 2))
 
 
+def weighted(z0: Tensor, z1: Tensor, x: dict[str, Tensor]) -> Tensor:
+    everyone = gather_columns(x["labels"])
+    weights = (x["labels"][:, None] == everyone[None]) / (1.0 + everyone)
+    return pair_nce(z0 @ gather_columns(z1).T, weights, (everyone / 3.0).expand_as(weights) * ~(everyone == 7))
+
+
+def moved(z: Tensor) -> Tensor:
+    return dino_center(torch.ones(DIM, dtype=z.dtype), z, 0.5)
+
+
+def deep_clusters(z0: Tensor, z1: Tensor, x: dict[str, Tensor]) -> Tensor:
+    q = dec_assignment(z0, MEMORY[:4])
+    return dec(q, dec_target(q))
+
+
 def normalised(z0: Tensor, z1: Tensor) -> tuple[Tensor, ...]:
     return AllRankBatchNorm(DIM).double()(torch.cat([z0, z1])).chunk(2)
 
@@ -55,7 +99,28 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]] = {
     "supcon": lambda z0, z1, x: supcon(z0, x["labels"], 0.1),
     "clip": lambda z0, z1, x: clip(z0, z1, 0.1, 0.3),
     "pair_nce": raw,
+    "pair_nce with weights in the denominator": weighted,
     "nt_xent after batch norm": lambda z0, z1, x: nt_xent(*normalised(z0, z1), 0.1),
+    "dcl": lambda z0, z1, x: dcl(z0, z1, 0.1, film=x["film"], study=x["study"]),
+    "y_aware": lambda z0, z1, x: y_aware(z0, z1, x["age"], 5.0),
+    "y_aware by columns": lambda z0, z1, x: y_aware(z0, z1, x["age"], 5.0, normalise="columns"),
+    "nnclr": lambda z0, z1, x: nnclr(z0, z1, MEMORY, 0.1, neighbours=2),
+    "clip without its own pair": lambda z0, z1, x: clip(z0, z1, 0.1, 0.3, own_in_denominator=False),
+    "false negatives": lambda z0, z1, x: clip_without_false_negatives(z0, z1, x["labels"] % 3, 0.1, 0.3, False),
+    "classes": lambda z0, z1, x: clip_with_classes(z0, z1, x["labels"], 0.1, 0.3),
+    "soft_clip": lambda z0, z1, x: soft_clip(z0, z1, x["x0"] / 2, x["x1"] / 2, 0.1, 0.3),
+    "siglip": lambda z0, z1, x: siglip(z0, z1, 3.0, -1.5),
+    "rank_n_contrast": lambda z0, z1, x: rank_n_contrast(torch.cat([z0, z1]), x["age"].repeat(2)),
+    "barlow_twins": lambda z0, z1, x: barlow_twins(z0, z1, 0.02),
+    "vicreg": lambda z0, z1, x: vicreg(z0, z1),
+    "tico": lambda z0, z1, x: tico(z0, z1, torch.eye(DIM, dtype=torch.float64))[0],
+    "negative_cosine": lambda z0, z1, x: negative_cosine(z0, z1),
+    "dino": lambda z0, z1, x: dino(torch.stack([z0, z1]), torch.stack([z1, z0]), moved(z1)),
+    "swav": lambda z0, z1, x: swav(z0 / 9, z1 / 9, 0.1, 0.05, 3, further=[(z0 - z1) / 9]),
+    "sinkhorn": lambda z0, z1, x: (sinkhorn(z0.detach() / 9, 0.05, 4) * z1).sum(dim=1).mean(),
+    "dec": deep_clusters,
+    "scan": lambda z0, z1, x: scan(z0, z1, 5.0),
+    "cc_cluster": lambda z0, z1, x: cc_cluster(z0, z1, 0.7),
 }
 
 
