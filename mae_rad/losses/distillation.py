@@ -15,8 +15,6 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
 
     The stop-gradient of both papers is the caller's: ``negative_cosine(p, z.detach())``.
 
-    Called by no objective yet.
-
     Args:
         p: [n, D] predictions of one view.
         z: [n, D] projections of the other view, in the same order.

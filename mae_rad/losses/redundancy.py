@@ -20,8 +20,6 @@ def barlow_twins(z0: Tensor, z1: Tensor, lambda_: float = 5e-3) -> Tensor:
     public code; the paper has no such constant. Sums are divided by the films that are there, not by the configured
     batch.
 
-    Called by no objective yet.
-
     Args:
         z0: [n, D] first views.
         z1: [n, D] second views, in the same order.
@@ -43,8 +41,6 @@ def vicreg(z0: Tensor, z1: Tensor, invariance: float = 25.0, variance: float = 2
 
     As in the public code, the variance term is the mean of both views, where eq. 6 has their sum (solo-learn has the
     sum, too), and 1e-4 is added to the unbiased variance.
-
-    Called by no objective yet.
 
     Args:
         z0: [n, D] first views.

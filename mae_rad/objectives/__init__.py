@@ -6,9 +6,12 @@ To add one: a file with its settings and its model, as defined in ``interface.py
 from typing import Annotated
 
 from data_prep.settings import ChosenByName
+from mae_rad.objectives.barlow_twins import BarlowTwinsSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
 from mae_rad.objectives.simclr import SimCLRSettings
+from mae_rad.objectives.simsiam import SimSiamSettings
+from mae_rad.objectives.vicreg import VICRegSettings
 
 __all__ = [
     "FILM",
@@ -22,7 +25,13 @@ __all__ = [
     "objective_settings",
 ]
 
-OBJECTIVES: dict[str, type[ObjectiveSettings]] = {"mae": MAESettings, "simclr": SimCLRSettings}
+OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
+    "mae": MAESettings,
+    "simclr": SimCLRSettings,
+    "simsiam": SimSiamSettings,
+    "barlow_twins": BarlowTwinsSettings,
+    "vicreg": VICRegSettings,
+}
 
 _CHOSEN = ChosenByName(OBJECTIVES)
 

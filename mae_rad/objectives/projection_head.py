@@ -20,11 +20,13 @@ class AllRankBatchNorm(nn.Module):
 
     Args:
         channels: C.
+        affine: learn a scale and a shift per channel.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, affine: bool = True) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise every channel over all rows of all ranks; a collective call.
@@ -35,7 +37,8 @@ class AllRankBatchNorm(nn.Module):
         Returns:
             [n, C], in float32 or the wider type of ``x``.
         """
-        return batch_normalise(x)[0] * self.weight + self.bias
+        normalised, _ = batch_normalise(x)
+        return normalised if self.weight is None or self.bias is None else normalised * self.weight + self.bias
 
 
 def projection_head(encoder_dim: int, hidden: int, dim: int, norm: HeadNorm) -> nn.Sequential:
@@ -53,4 +56,17 @@ def projection_head(encoder_dim: int, hidden: int, dim: int, norm: HeadNorm) -> 
         normalise = nn.LayerNorm(width_out) if norm == "layer" else AllRankBatchNorm(width_out)
         layers += [nn.Linear(width_in, width_out, bias=False), normalise, nn.GELU()]
     head = nn.Sequential(*layers, nn.Linear(hidden, dim, bias=False))
+    return head.apply(initialise)
+
+
+def prediction_head(dim: int, hidden: int) -> nn.Sequential:
+    """Build a head of two layers that predicts one projection from another (Grill et al. 2020, section 3.3).
+
+    Args:
+        dim: channels of the projection.
+        hidden: channels of the hidden layer, with batch norm.
+    """
+    head = nn.Sequential(
+        nn.Linear(dim, hidden, bias=False), AllRankBatchNorm(hidden), nn.GELU(), nn.Linear(hidden, dim)
+    )
     return head.apply(initialise)

@@ -14,18 +14,15 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mae_rad.data.augmentation import Augmentation, Crop, Strength
-from mae_rad.data.batch import Batch, Patches, ViewSpec
+from mae_rad.data.batch import Batch, Patches
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
-from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
+from mae_rad.encoders.transformer_cost import Flops
 from mae_rad.losses.contrastive import Pairs, nt_xent
-from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, ObjectiveSettings, feature_std
+from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, feature_std
 from mae_rad.objectives.learning_rates import TriedRates
 from mae_rad.objectives.projection_head import HeadNorm, projection_head
-
-VIEWS = ("a", "b")
-"""Names of the two views."""
+from mae_rad.objectives.two_views import VIEWS, TwoViewSettings
 
 TRIED_RATES = (
     TriedRates(128, 5e-4, 5e-4, "ViT-Ti, T = 64, 10,101 films of hands, 91,000 films drawn"),
@@ -34,7 +31,7 @@ TRIED_RATES = (
 """Peak learning rates with AdamW."""
 
 
-class SimCLRSettings(ObjectiveSettings, Augmentation):
+class SimCLRSettings(TwoViewSettings):
     """Settings of SimCLR; all but ``films_at_once`` change results. T is that of each view."""
 
     label: ClassVar[MethodLabel] = MethodLabel(
@@ -46,16 +43,6 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
 
     name: Literal["simclr"] = "simclr"
     """Name of the method."""
-    crop: Crop = (0.4, 1.0)
-    """Range of the area of the random square crop of each view, as a share of the content."""
-    window: Strength = 0.5
-    """Change the window: at 1 its centre by up to a fifth of its width, its width by a factor of up to 1.5."""
-    gamma: Strength = 0.5
-    """Change gamma: at 1 by an exponent of 1/1.8 to 1.8."""
-    noise: Strength = 0.5
-    """Add noise: at 1 a standard deviation of up to 2 % of the display range."""
-    visible: float | None = Field(default=None, gt=0, le=1)
-    """Fraction of T that is encoded; null encodes all patches."""
     temperature: float = Field(default=0.1, gt=0)
     """Divisor of the cosine similarities."""
     head_hidden: int = Field(default=2048, ge=1)
@@ -85,26 +72,14 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         """Whether the projection of a film depends on the other films of the forward pass."""
         return self.head_norm == "batch"
 
-    @property
-    def view(self) -> ViewSpec:
-        """Specification of both views."""
-        return ViewSpec(self.tokens, self.augmentation, self.visible, schedule=self.schedule)
-
-    def views(self) -> dict[str, ViewSpec]:
-        """Two views with equal specifications."""
-        return dict.fromkeys(VIEWS, self.view)
-
     def build(self, encoders: Mapping[str, Encoder]) -> "SimCLR":
         """Build SimCLR with the encoder of films."""
         return SimCLR(encoders[FILM], self)
 
     def check_encoder(self, encoder: AnyEncoderSettings) -> None:
         """Check that a network of timm gets whole views, and one with batch norm all films in one forward pass."""
-        if not isinstance(encoder, TimmSettings):
-            return
-        if self.visible is not None:
-            raise ValueError(f"{encoder.timm} takes whole images only. Leave objective.visible out")
-        if self.films_at_once is not None and encoder.facts.has_batch_norm:
+        super().check_encoder(encoder)
+        if isinstance(encoder, TimmSettings) and self.films_at_once is not None and encoder.facts.has_batch_norm:
             raise ValueError(
                 f"batch norm of {encoder.timm} needs all films in one forward pass. Leave objective.films_at_once out"
             )
@@ -117,38 +92,21 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         """Encode fewer films at once."""
         return {} if self.needs_whole_batch else {"films_at_once": films}
 
-    def cost_column(self) -> str:
-        """Number of views, and the fraction of each that is encoded."""
-        return f"2 x {1 if self.visible is None else self.visible:g}"
-
     def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         """Count two views, their projections, and their similarities to both views of every film."""
-        encoder_cost = encoder_flops(encoders[FILM], self._patches)
-        hidden, dim = self.head_hidden, self.head_dim
-        head = 2.0 * (encoders[FILM].shape.dim * hidden + hidden**2 + hidden * dim)
-        similarities = 2.0 * dim * 2 * films  # of one view
-        counted = Flops(
-            2 * encoder_cost.embedding,
-            2 * encoder_cost.encoder,
-            2 * (head + similarities),
-            2 * encoder_cost.again,
-            2 * encoder_cost.fixed,
-        )
+        counted = super().flops(encoders, films)
         is_cached = self.films_in_memory(films) < films  # every part is encoded once more
         return counted._replace(again=counted.again + counted.forward) if is_cached else counted
 
-    def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
-        """Estimate the activations of two views of a film that is encoded."""
-        b = operand_bytes
-        encoder_cost = encoder_activations(encoders[FILM], self._patches, b)
-        # Each hidden layer: output, norm, GELU; the similarities of two views to all.
-        head = 2.0 * (2 * (b + 4 + b) * self.head_hidden + 8 * self.head_dim) + 2 * 3 * 4 * 2 * films
-        return Activations(2 * encoder_cost.kept + head, 2 * encoder_cost.peak)
+    def head_flops(self, encoder_dim: int, films: int) -> float:
+        """Count the projection of a view, and its similarities to both views of every film."""
+        hidden, dim = self.head_hidden, self.head_dim
+        return 2.0 * (encoder_dim * hidden + hidden**2 + hidden * dim) + 2.0 * dim * 2 * films
 
-    @property
-    def _patches(self) -> int:
-        """Patches of a view that are encoded."""
-        return self.view.budgets[0] or self.tokens
+    def head_bytes(self, films: int, operand_bytes: int) -> float:
+        """Estimate output, norm and GELU of each hidden layer, and the similarities of a view to all."""
+        b = operand_bytes
+        return 2 * (b + 4 + b) * self.head_hidden + 8 * self.head_dim + 3 * 4 * 2 * films
 
 
 class SimCLR(Objective):

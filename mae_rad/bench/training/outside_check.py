@@ -45,7 +45,8 @@ from mae_rad.export.hugging_face import write_vit_mae
 from mae_rad.export.published_weights import read_published
 from mae_rad.objectives import FILM
 from mae_rad.objectives.mae import MAE, MAESettings
-from mae_rad.objectives.simclr import VIEWS, SimCLR, SimCLRSettings
+from mae_rad.objectives.simclr import SimCLR, SimCLRSettings
+from mae_rad.objectives.two_views import VIEWS
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.learning_rate import learning_rate
 
