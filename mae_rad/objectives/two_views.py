@@ -122,8 +122,8 @@ def view_metrics(pooled: tuple[Tensor, Tensor], projected: tuple[Tensor, Tensor]
         projected: projections [n, C] of both views.
 
     Returns:
-        ``feature_std`` and ``projection_std`` (see ``feature_std``), and ``positive_similarity``, the mean cosine of the
-        projections of two views of a film.
+        ``feature_std`` of features and, as ``projection_std``, of projections; ``positive_similarity``, the mean cosine
+        of the projections of two views of a film.
     """
     first, second = (values.detach() for values in projected)
     return {

@@ -58,7 +58,10 @@ WRONG = [
     (f"{MAE} data.shards=public", "optimizer.batch is larger than the number of training films: 128 > 4"),
     (f"{MAE} data.shards=public optimiser.steps=2", "unknown setting 'optimiser'.*; did you mean 'optimizer'"),
     (f"{MAE} data.shards=public optimizer.steps=0", "'optimizer.steps'.*greater than or equal to 1"),
-    (f"{MAE} data.shards=public objective.name=moco", "objective.*name must be one of mae, simclr, not moco"),
+    (
+        f"{MAE} data.shards=public objective.name=moco",
+        "objective.*name must be one of mae, simclr, simsiam, barlow_twins, vicreg, not moco",
+    ),
     (f"{MAE} data.shards=public steps", "'steps' is not a setting; write key=value"),
     (f"{MAE} data.shards=public --steps 4", "unrecognized arguments: --steps 4"),
     (f"{MAE} data.shards=public data.where={{body_part:KNEE}}", "where"),
