@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
@@ -55,7 +55,7 @@ def one_rank(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, args=(folder,), nprocs=WORLD)
+    spawn(one_rank, args=(folder,), nprocs=WORLD)
     return folder
 
 

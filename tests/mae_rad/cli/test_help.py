@@ -19,6 +19,7 @@ from data_prep.settings_schema import json_schema, list_settings
 from mae_rad.cli import completion, schema
 from mae_rad.cli.command_parser import SETTINGS
 from mae_rad.cli.main import COMMANDS, main
+from mae_rad.objectives import OBJECTIVES
 from tests.builders.without_training import without_training
 from tests.mae_rad.cli.test_main import DATA_PREP as DATA_PREP_COMMANDS
 
@@ -114,7 +115,7 @@ def test_a_schema_names_every_setting_and_requires_none(command: str, capsys: py
 
 def test_a_schema_has_the_settings_of_every_objective() -> None:
     objectives = json_schema(_model("pretrain"))["properties"]["objective"]["anyOf"]
-    assert [one["properties"]["name"]["const"] for one in objectives] == ["mae", "simclr"]
+    assert [one["properties"]["name"]["const"] for one in objectives] == list(OBJECTIVES)
     assert "temperature" in objectives[1]["properties"]
 
 
@@ -133,7 +134,10 @@ def _completions(line: str) -> set[str]:
     ("line", "words"),
     [
         ("mae-rad comp", {"compare", "compare-heads", "completion"}),
-        ("mae-rad pretrain --config small", {"small_cpu", "small_cpu_simclr"}),
+        (
+            "mae-rad pretrain --config small",
+            {"small_cpu", *(f"small_cpu_{name}" for name in OBJECTIVES if name != "mae")},
+        ),
         ("mae-rad export --to hf", {"hf_vit", "hf_vit_mae"}),
         ("mae-rad shard --dr", {"--dry-run"}),
     ],

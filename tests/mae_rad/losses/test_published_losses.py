@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ PUBLISHED: dict[str, Loss] = {
 ONE_NEIGHBOUR_ITSELF = {"solo_nnclr_small"}
 """The peer has a gradient by the neighbours, which come from a memory here."""
 
-BETWEEN_MODALITIES: dict[str, Callable[[Arrays, float], Tensor]] = {
+BETWEEN_MODALITIES: dict[str, Callable[..., Tensor]] = {
     "mmcl_clip_small": lambda x, b: clip(x["out0"], x["out1"], temperature=0.1, balance=b),
     "ref_clip_excludepos_small": lambda x, b: clip(x["out0"], x["out1"], 0.1, b, own_in_denominator=False),
     "mmcl_removefn_small": lambda x, b: clip_without_false_negatives(x["out0"], x["out1"], x["y"], 0.1, b),
@@ -153,7 +154,7 @@ BETWEEN_MODALITIES: dict[str, Callable[[Arrays, float], Tensor]] = {
 
 for balance in (0.3, 0.5):
     for name, loss in BETWEEN_MODALITIES.items():
-        PUBLISHED[f"{name}_lam{balance}"] = lambda x, b=balance, f=loss: f(x, b)
+        PUBLISHED[f"{name}_lam{balance}"] = partial(loss, b=balance)
 
 
 def read(name: str, precision: str) -> tuple[dict[str, np.ndarray], Arrays]:
