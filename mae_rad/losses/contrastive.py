@@ -191,9 +191,9 @@ def nnclr(z0: Tensor, z1: Tensor, memory: Tensor, temperature: float = 0.1, *, n
     if not 1 <= neighbours <= len(memory):
         raise ValueError(f"neighbours must be between 1 and the {len(memory)} vectors of the memory, not {neighbours}")
     with torch.no_grad():
-        stored = unit_rows(memory.to(z0.dtype))
-        nearest = product(unit_rows(z0), stored.T).topk(neighbours, dim=1).indices
-        rows = stored[nearest.flatten()]
+        wanted = unit_rows(z0)
+        stored = unit_rows(memory).to(wanted.dtype)
+        rows = stored[product(wanted, stored.T).topk(neighbours, dim=1).indices.flatten()]
     weights = own_columns(len(z0), z0.device).repeat_interleave(neighbours, dim=0)
     similarity = product(rows, gather_columns(unit_rows(z1)).T) / temperature
     return pair_nce(similarity, weights, torch.ones_like(weights))
