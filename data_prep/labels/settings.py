@@ -1,8 +1,9 @@
 """Settings of the label command: how tables and annotation files of experts are read."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from data_prep.annotations.settings import DrawingSettings, LabelName
 from data_prep.settings import Settings
@@ -49,6 +50,29 @@ class AgreementSettings(Settings):
         return Resampling(self.repetitions, self.seed)
 
 
+class ReportSettings(Settings):
+    """How reports are named."""
+
+    pattern: str | None = None
+    r"""Regular expression of the whole name of a report file, with the group ``study``: its accession number, study
+    UID, film or folder, such as ``Befund__?(?P<study>[\w-]{11})\.txt``. Other files are listed. By default the name
+    without its ending."""
+    study_folder: int | None = Field(default=None, ge=1, le=32)
+    """Folder above a film that is named after its examination, as reports name it: 1 is the folder that the file lies
+    in, 2 the one above. By default no folder names a study."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_the_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern).groupindex if pattern is not None else {"study": 1}
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if "study" not in groups:
+            raise ValueError("must have the group (?P<study>…), the name of the study")
+        return pattern
+
+
 class LabelSettings(DrawingSettings):
     """Settings of the conversion of experts' entries to labels."""
 
@@ -67,6 +91,7 @@ class LabelSettings(DrawingSettings):
     numbers: list[str] = Field(default=[])
     """Columns of a wide table whose cells are numbers."""
     columns: LabelColumns = LabelColumns()
+    reports: ReportSettings = ReportSettings()
     policy: LabelPolicy = LabelPolicy()
     """How several sources and readers are resolved in statistics and conflicts; the labels keep every entry."""
     agreement: AgreementSettings = AgreementSettings()
