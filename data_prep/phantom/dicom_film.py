@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from data_prep.phantom.fictitious_people import Person, Visit
-from data_prep.phantom.imaging.scanners import EXPLICIT_LE, IMPLICIT_LE, JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, SCANNERS
+from data_prep.phantom.imaging.scanners import EXPLICIT_LE, IMPLICIT_LE, JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw
 from data_prep.phantom.render_film import RenderedFilm
 
@@ -69,7 +69,7 @@ def film_dataset(
         person: identity of the patient.
         visit: identifying facts of the study.
     """
-    scanner = SCANNERS[study.look]
+    scanner = study.scanner
     dataset = study_dataset(patient, study, person, visit)
     dataset.SOPClassUID = DX_FOR_PRESENTATION if scanner.modality == "DX" else CR_STORAGE
     dataset.SOPInstanceUID = make_uid(patient, study.index, draw.index, "film")

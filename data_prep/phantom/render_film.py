@@ -14,7 +14,7 @@ from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, p
 from data_prep.phantom.fracture_site import PLAN_SIDE, FractureSite, choose_site
 from data_prep.phantom.imaging.detector import collimated, exposed, processed, scattered
 from data_prep.phantom.imaging.projection import Beam, Map
-from data_prep.phantom.imaging.scanners import SCANNERS, Look
+from data_prep.phantom.imaging.scanners import Look
 from data_prep.phantom.imaging.scene import Scene, bone_map, grain_tile, tissue_map
 from data_prep.phantom.imaging.side_marker import add_marker
 from data_prep.phantom.planted_findings import MAX_ENLARGEMENT, Planted, training_scale
@@ -74,7 +74,7 @@ def render(
         look: scanner; by default that of the study.
         level: difficulty of the archive.
     """
-    look = look or SCANNERS[study.look]
+    look = look or study.scanner
     scene = _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
     beam, shape = _make_beam(scene, study, draw, long_side or look.long_side)
     field = _field_mask(shape, draw)

@@ -28,7 +28,6 @@ from data_prep.phantom.difficulty import LEVELS, Confound, Difficulty
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
 from data_prep.phantom.graded_questions import LABELS as GRADED_LABELS
 from data_prep.phantom.graded_questions import graded_labels, measure_film
-from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import RenderedFilm, render
 from data_prep.phantom.report_texts import StudyReport, draw_report
@@ -205,12 +204,12 @@ def _write_patient(archive: Path, settings: _Settings, index: int) -> _PatientTr
         folder = _folder(patient, study, identity, study_visit)
         file_number = 0
         for draw in (film.with_contrast(settings.contrast) for film in study.films):
-            scanner = SCANNERS[study.look]
+            scanner = study.scanner
             look = scanner if settings.scale == 1 else scanner.coarser(settings.scale)
             film = render(patient.anatomy, study, draw, long_side=settings.long_side, look=look, level=level)
             dataset = film_dataset(patient, study, draw, film, identity, study_visit)
-            syntax = SCANNERS[study.look].syntaxes[draw.syntax]
-            set_pixels(dataset, film.stored, SCANNERS[study.look].bits, syntax)
+            syntax = study.scanner.syntaxes[draw.syntax]
+            set_pixels(dataset, film.stored, study.scanner.bits, syntax)
             film_bytes = file_bytes(dataset, syntax)
             truth_of_patient.identifying.update(list_identifying_texts(dataset))
             path = _write_file(archive, folder, index, file_number, film_bytes)
@@ -265,7 +264,7 @@ def _write_file(archive: Path, folder: str, patient: int, file_number: int, cont
 def _film_row(
     path: str, patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: RenderedFilm, uid: str, syntax: str
 ) -> dict[str, Any]:
-    scanner = SCANNERS[study.look]
+    scanner = study.scanner
     return {
         "path": path,
         "kind": "film",
