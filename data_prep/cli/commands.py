@@ -32,6 +32,8 @@ def run_phantom(args: argparse.Namespace) -> int:
             level=args.level,
             confound=args.confound,
             scale=args.scale,
+            layout=args.layout,
+            misfiled=args.misfiled,
         )
     )
     return 0
