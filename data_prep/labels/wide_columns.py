@@ -13,12 +13,13 @@ gives no class, or several, never makes a class absent.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from data_prep.annotations.cell_values import CellWords
+from data_prep.annotations.cell_values import CELL_VALUES, CellWords
 from data_prep.annotations.label_entries import is_label, label_name
 from data_prep.errors import LabelError
 from data_prep.labels.settings import LabelSettings
@@ -86,8 +87,17 @@ class WideColumns:
 
 @dataclass
 class _Cells:
-    """What the cells of a column are, over all rows."""
+    """What the cells of a column are, over all rows.
 
+    Attributes:
+        most: number of different cells that are kept.
+        has_word: whether a cell is a word with a value.
+        has_other: whether a cell is neither empty nor a known word.
+        count: number of cells.
+        different: the first different cells.
+    """
+
+    most: int
     has_word: bool = False
     has_other: bool = False
     count: int = 0
@@ -99,7 +109,8 @@ class _Cells:
         else:
             self.has_other = True
         self.count += 1
-        self.different.add(cell)
+        if len(self.different) < self.most:
+            self.different.add(cell)
 
     def are_row_numbers(self) -> bool:
         return len(self.different) == self.count and all(cell.isascii() and cell.isdigit() for cell in self.different)
@@ -126,7 +137,7 @@ def find_columns(
     """
     finder = _ColumnFinder(path, header, settings)
     open_columns = [(position, name) for position, name in enumerate(header, 1) if name not in others]
-    cells = finder.survey(rows, [position for position, _ in open_columns])
+    cells = finder.survey(rows, open_columns)
     for position, name in open_columns:
         finder.add(position, name, cells[position])
     return finder.result()
@@ -167,14 +178,20 @@ class _ColumnFinder:
         if missing := sorted(settings.columns.classes.keys() - set(header)):
             raise LabelError(f"{path} line 1: columns.classes names {missing[0]!r}, which is no column of the table")
 
-    def survey(self, rows: Iterable[Sequence[str]], positions: Sequence[int]) -> dict[int, _Cells]:
-        """What the cells of the columns at ``positions`` are."""
-        cells = {position: _Cells() for position in positions}
+    def survey(self, rows: Iterable[Sequence[str]], columns: Sequence[tuple[int, str]]) -> dict[int, _Cells]:
+        """What the cells of columns (position, name) are."""
+        cells = {position: _Cells(self._cells_to_keep(name)) for position, name in columns}
         for row in rows:
-            for position in positions:
+            for position in cells:
                 if position <= len(row):
                     cells[position].add(row[position - 1], self._words)
         return cells
+
+    def _cells_to_keep(self, name: str) -> int:
+        """Number of different cells of a column that are kept: a column of texts may be large."""
+        if name in self._settings.columns.classes:
+            return MAX_CLASSES + len(CELL_VALUES) + 1
+        return sys.maxsize if _NO_NAME.fullmatch(name) else 0
 
     def add(self, position: int, name: str, cells: _Cells) -> None:
         """Add one column."""

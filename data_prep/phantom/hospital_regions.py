@@ -17,7 +17,7 @@ _INVERTED_SHARE = 0.129
 
 
 @dataclass(frozen=True)
-class Region:
+class HospitalRegion:
     """A region of the archive.
 
     Attributes:
@@ -34,55 +34,55 @@ class Region:
 
 
 _AP_LAT, _AP_OBLIQUE = ("AP", "LAT"), ("AP", "OBLIQUE")
-REGIONS: dict[str, Region] = {
-    "KNEE": Region("KNIE_NEU", "knee", _AP_LAT, {
+REGIONS: dict[str, HospitalRegion] = {
+    "KNEE": HospitalRegion("KNIE_NEU", "knee", _AP_LAT, {
         "KNEE": 142117, "KNIE": 23078, "KNIESCHEIBE": 1519, "LEG": 1424, "ANKLE": 700, "FEMUR": 94, "PATELLA": 86,
         "HUEFTE": 67, "PELVIS": 59, "CHEST": 57, "HIP": 48, "SPRUNGGELENK": 40, "HAND": 30, "TIBIA FIBULA": 26,
         "OBERSCHENKEL": 26, "BECKEN": 26, "THORAX": 17, "UNTERSCHENKEL": 10, "CALCANEUS": 9, "FINGER": 9,
         "THORAX BETT": 6, "ABDOMEN": 6, "KNIE KLEINKIND": 4, "JAW": 3, "BEIN": 2, "EXTREMITAT": 2, "KOPF": 2,
         "H_FTE": 1,
     }),
-    "SHOULDER": Region("SCHULTER_NEU", "shoulder", _AP_OBLIQUE, {
+    "SHOULDER": HospitalRegion("SCHULTER_NEU", "shoulder", _AP_OBLIQUE, {
         "SHOULDER": 73292, "SCHULTER": 26935, "SCHULTERBLATT": 3698, "SCAPULA": 2594, "CHEST": 66, "THORAX": 52,
         "AC GELENK": 30, "PELVIS": 28, "ARM": 23, "HUMERUS": 18, "OBERARM": 15, "UNTERARM": 15, "THORAX BETT": 8,
         "LUNGE": 7, "AC JOINT": 2, "BECKEN": 2,
     }),
-    "ANKLE": Region("SG_NEU", "ankle", _AP_LAT, {
+    "ANKLE": HospitalRegion("SG_NEU", "ankle", _AP_LAT, {
         "ANKLE": 51413, "SPRUNGGELENK": 27796, "FUSS": 552, "TIBIA FIBULA": 444, "FOOT": 437, "UNTERSCHENKEL": 432,
         "LEG": 243, "FERSENBEIN": 14, "FU_": 12, "CALCANEUS": 7,
     }),
-    "ELBOW": Region("ELLENBOGEN_NEU", "elbow", _AP_LAT, {
+    "ELBOW": HospitalRegion("ELLENBOGEN_NEU", "elbow", _AP_LAT, {
         "ELBOW": 48769, "ELLENBOGEN": 6783, "HAND": 81, "ARM": 73, "HUMERUS": 26, "OBERARM": 16,
     }),
-    "FOOT": Region("FUSS_NEU", "foot", _AP_OBLIQUE, {
+    "FOOT": HospitalRegion("FUSS_NEU", "foot", _AP_OBLIQUE, {
         "FOOT": 48494, "FUSS": 3683, "FU_": 807, "ANKLE": 180, "SPRUNGGELENK": 66, "HAND": 32, "LEG": 12,
         "CALCANEUS": 9, "TOES": 6, "LSG": 3, "GESICHTSKNOCHEN": 2,
     }),
-    "WRIST": Region("HG_NEU", "wrist", _AP_LAT, {
+    "WRIST": HospitalRegion("HG_NEU", "wrist", _AP_LAT, {
         "HAND": 31784, "HANDGELENK": 9833, "WRIST": 1500, "ARM": 16, "FOREARM": 12, "UNTERARM": 7, "THUMB": 3,
     }),
-    "HAND": Region("HAND_NEU", "hand", ("PA", "OBLIQUE"), {"HAND": 41036, "FINGER": 19, "EXTREMITAT": 3}),
-    "CSPINE": Region("HWS_NEU", "cspine", _AP_LAT, {
+    "HAND": HospitalRegion("HAND_NEU", "hand", ("PA", "OBLIQUE"), {"HAND": 41036, "FINGER": 19, "EXTREMITAT": 3}),
+    "CSPINE": HospitalRegion("HWS_NEU", "cspine", _AP_LAT, {
         "CSPINE": 12943, "HWS": 11499, "C SPINE": 9847, "HWS DENS": 295, "TSPINE": 209, "CHEST": 53, "BWS": 48,
         "DENS": 17, "THORAX": 13, "T SPINE": 8, "ABDOMEN": 8, "CERVICOTHORACIC": 6, "LUNGE": 4,
     }),
-    "CLAVICLE": Region("CLAVICULA_NEU", "clavicle", _AP_OBLIQUE, {
+    "CLAVICLE": HospitalRegion("CLAVICULA_NEU", "clavicle", _AP_OBLIQUE, {
         "CLAVICLE": 13618, "CLAVICULA": 5078, "SCHULTER": 673, "SHOULDER": 520, "SCHLUESSELBEIN": 492, "COCCYX": 6,
         "AC GELENK": 3, "AC JOINT": 2,
     }),
-    "TSPINE": Region("BWS_NEU", "tspine", _AP_LAT, {
+    "TSPINE": HospitalRegion("BWS_NEU", "tspine", _AP_LAT, {
         "TSPINE": 7667, "BWS": 5397, "T SPINE": 522, "LSPINE": 178, "LWS": 41, "T L SPINE": 14, "L SPINE": 11,
         "WIRBELSAULE": 6, "THORAX BETT": 5, "PORT L SPINE": 2,
     }),
-    "LSPINE": Region("LWS_NEU", "lspine", _AP_LAT, {
+    "LSPINE": HospitalRegion("LWS_NEU", "lspine", _AP_LAT, {
         "LWS": 4529, "LSPINE": 4293, "L SPINE": 1817, "PELVIS": 17, "WIRBELSAEULE": 8, "SACRUM": 3, "COCCYX": 2,
     }),
-    "SKULL": Region("DX_Schädel_Neu", "skull", _AP_LAT, {
+    "SKULL": HospitalRegion("DX_Schädel_Neu", "skull", _AP_LAT, {
         "SKULL": 1574, "SCHAEDEL": 867, "SCHADEL": 612, "GESICHTSKNOCHEN": 20, "ORBITA": 19, "NNH": 13,
         "NASENBEIN": 7, "ABDOMEN": 5, "SINUSES": 4, "NASAL BONES": 3, "UNTERKIEFER": 2, "JAW": 2,
     }),
-    "RIB": Region("DX_RIPPEN", "ribs", _AP_OBLIQUE, {"CHEST": 2417, "RIPPEN": 196, "RIBS": 47}),
-    "SCAPULA": Region("SCAPULA_NEU", "scapula", _AP_OBLIQUE, {
+    "RIB": HospitalRegion("DX_RIPPEN", "ribs", _AP_OBLIQUE, {"CHEST": 2417, "RIPPEN": 196, "RIBS": 47}),
+    "SCAPULA": HospitalRegion("SCAPULA_NEU", "scapula", _AP_OBLIQUE, {
         "SHOULDER": 1067, "SCHULTERBLATT": 283, "SCAPULA": 178, "SCHULTER": 105,
     }),
 }  # fmt: skip

@@ -151,3 +151,9 @@ def test_pseudo_labels_from_reports_have_their_source(folders: Folders) -> None:
     table = read_labels(folders.public).to_pylist()
     assert {row["source"] for row in table} == {"report"}
     assert values(folders)["bbbb", "fracture_pseudolabel"] == "uncertain"
+
+
+def test_a_column_with_too_many_different_cells_is_no_class(folders: Folders) -> None:
+    table = "sop_instance_uid,remark\n" + "".join(f"{FIRST},remark {k}\n" for k in range(65))
+    with pytest.raises(LabelError, match="column 2 has more than 64 different cells"):
+        label(folders, table, columns={"classes": {"remark": "region"}})
