@@ -182,9 +182,9 @@ class _ColumnFinder:
         """What the cells of columns (position, name) are."""
         cells = {position: _Cells(self._cells_to_keep(name)) for position, name in columns}
         for row in rows:
-            for position in cells:
+            for position, of_column in cells.items():
                 if position <= len(row):
-                    cells[position].add(row[position - 1], self._words)
+                    of_column.add(row[position - 1], self._words)
         return cells
 
     def _cells_to_keep(self, name: str) -> int:

@@ -155,5 +155,5 @@ def test_pseudo_labels_from_reports_have_their_source(folders: Folders) -> None:
 
 def test_a_column_with_too_many_different_cells_is_no_class(folders: Folders) -> None:
     table = "sop_instance_uid,remark\n" + "".join(f"{FIRST},remark {k}\n" for k in range(65))
-    with pytest.raises(LabelError, match="column 2 has more than 64 different cells"):
+    with pytest.raises(LabelError, match="column 2 has more than 64 classes"):
         label(folders, table, columns={"classes": {"remark": "region"}})
