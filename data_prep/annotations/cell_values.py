@@ -25,7 +25,7 @@ CELL_VALUES: dict[str, Value | None] = {
 }
 """Word, see :func:`cell_word`, → value; None for a cell without a value."""
 
-_NUMBERED = re.compile(r"\d_(?=[^\W\d_])")
+_NUMBERED = re.compile(r"^\d_(?=[^\W\d_])")
 
 
 def cell_word(cell: str) -> str:

@@ -45,7 +45,7 @@ def test_words_of_both_languages_have_their_value() -> None:
         value: {value} for value in WORDS
     }
     assert words.value("  nicht   vorhanden ") == "absent" and words.value("keine Angabe") is None
-    assert [word in words for word in ("perhaps", "oui", "2", "nicht", "?")] == [False] * 5
+    assert [word in words for word in ("perhaps", "oui", "2", "nicht", "?", "n1_o")] == [False] * 6
     assert CellWords({"Oui": "present", "nan": "absent"}).value("oui ") == "present"
     assert CellWords({"nan": "absent"}).value("NaN") == "absent"
 

@@ -103,6 +103,10 @@ def test_reports_find_the_films_of_the_folder_they_are_named_after(
     with (private / PROBLEMS_FILE).open(newline="") as file:
         problems = {Path(row["file"]).name: row["problem"] for row in csv.DictReader(file)}
     assert problems["Befund__MARNOSCH_B.txt"] == "empty_report" and problems["Liste.txt"] == "name_without_study"
+    (reports / "Befund_archive.txt").write_text("Radiusfraktur.", encoding="utf-8")  # the folder of all studies
+    with pytest.raises(LabelError, match=r"1 several_studies"):
+        names = ReportNames("Befund_(?P<study>archive)\\.txt", study_folder=2)
+        label_from_reports(private, [reports], public, names=names)
     capfd.readouterr()
     assert main([*command, "reports.pattern=("]) == BAD_INPUT
     assert "reports.pattern" in capfd.readouterr().err
