@@ -5,21 +5,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.annotations.cell_values import CELL_VALUES, cell_word
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
-from data_prep.annotations.label_entries import Value, label_name
+from data_prep.annotations.label_entries import label_name
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.settings import FACTS, ColumnSettings
 from data_prep.errors import SettingsError
 from data_prep.shard_format.boxes import Box
-
-CELL_VALUES: dict[str, Value | None] = {
-    **dict.fromkeys(("1", "1.0", "yes", "y", "true", "present", "positive"), "present"),
-    **dict.fromkeys(("0", "0.0", "no", "n", "false", "absent", "negative"), "absent"),
-    **dict.fromkeys(("-1", "-1.0", "uncertain", "u", "maybe"), "uncertain"),
-    **dict.fromkeys(("", "nan", "na", "n/a", "none", "null", "unknown"), None),
-}
-"""Cell in lower case → value; None for a cell without a value."""
 
 
 def read(root: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
@@ -69,13 +62,13 @@ def _read_findings(
     film: ListedFilm, cells: dict[str, str], place: Place, collector: LabelCollector, columns: ColumnSettings
 ) -> None:
     for column, label in columns.labels.items():
-        if (cell := cells[column].lower()) not in CELL_VALUES:
+        if (cell := cell_word(cells[column])) not in CELL_VALUES:
             collector.add_problem("label_unknown", place)
             collector.mark_unclear(film, label)
         elif (value := CELL_VALUES[cell]) is not None:
             collector.add_label(film, label, value, place)
     for column, label in columns.numbers.items():
-        if CELL_VALUES.get(cells[column].lower(), "") is None:
+        if CELL_VALUES.get(cell_word(cells[column]), "") is None:
             continue
         try:
             number = float(cells[column])

@@ -32,6 +32,8 @@ PROBLEM_TEXTS = {
     "annotation_unreadable": "the file is not a valid annotation file of this format; export it again, or remove it",
     "label_conflict": "the annotation contradicts another annotation of this film; keep one of them",
     "several_films": "the file holds several films; give their boxes as a CSV table with the column frame",
+    "one_hot_none": "no column of the fact is present, so the row gives it no label",
+    "one_hot_several": "several columns of the fact are present or uncertain, so these are uncertain",
     "no_rows": "the table has a header and no rows; give the complete table, or no table",
     "no_images": "the file lists no image; give the complete file, or no file",
 }

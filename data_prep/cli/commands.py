@@ -32,6 +32,8 @@ def run_phantom(args: argparse.Namespace) -> int:
             level=args.level,
             confound=args.confound,
             scale=args.scale,
+            layout=args.layout,
+            misfiled=args.misfiled,
         )
     )
     return 0
@@ -235,6 +237,7 @@ def run_label(args: argparse.Namespace) -> int:
     from data_prep.labels.write_labels import LabelFiles, write_labels
     from data_prep.radiology_reports.label_reports import label_from_reports
     from data_prep.radiology_reports.report_files import check_reports_exist
+    from data_prep.radiology_reports.report_names import ReportNames
 
     reports = [path for path in args.reports if not is_override(str(path))]
     overrides = [str(path) for path in args.reports if is_override(str(path))] + args.overrides
@@ -244,7 +247,8 @@ def run_label(args: argparse.Namespace) -> int:
     if any(files) or not reports:
         print(write_labels(args.private, args.out, files, label_settings))
     if reports:
-        print(label_from_reports(args.private, reports, args.out, args.language))
+        names = ReportNames(label_settings.reports.pattern, label_settings.reports.study_folder)
+        print(label_from_reports(args.private, reports, args.out, args.language, names=names))
     print(write_overview(args.private, args.out, label_settings))
     return 0
 

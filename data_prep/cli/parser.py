@@ -89,6 +89,14 @@ def _add_phantom_command(commands: Commands) -> None:
         metavar="S",
         help="pixels per side of the films relative to those of the scanners, 0.1 to 1 (default: 1)",
     )
+    phantom.add_argument(
+        "--layout", choices=("general", "hospital"), default="general",
+        help="folders and headers: hospital has 14 regions in folders, wrong headers, copies (default: general)",
+    )  # fmt: skip
+    phantom.add_argument(
+        "--misfiled", type=float, default=0.0, metavar="F",
+        help="share of the studies of --layout hospital in the folder of another region, 0 to 0.5 (default: 0)",
+    )  # fmt: skip
 
 
 def _add_sharding_commands(commands: Commands) -> None:

@@ -11,7 +11,7 @@ x_max, y_max              right and lower edge are exclusive
 polygon                   in place of the edges: x and y of three or more points, separated by spaces
 
 A *wide* table of labels has no column ``label``: each other column is a label, with the cells 1, 0, -1, yes, no,
-present, …; an empty cell gives no label.
+present, …; an empty cell gives no label (:mod:`data_prep.labels.wide_columns`).
 """
 
 import math
@@ -20,16 +20,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_prep.annotations.column_table import CELL_VALUES, box_from_numbers
+from data_prep.annotations.cell_values import CellWords
+from data_prep.annotations.column_table import box_from_numbers
 from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.label_collector import LabelCollector
-from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label, label_name
+from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
 from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_in_fractions, is_incomplete_polygon
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.row_counts import RowCount, RowCounts
 from data_prep.labels.settings import LabelSettings
+from data_prep.labels.wide_columns import WideColumns, find_columns, one_fact
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_tables import SOURCES, VALUES
 
@@ -72,6 +74,7 @@ class CsvReader:
         self, films: ArchiveFilms, collector: LabelCollector, counts: RowCounts, settings: LabelSettings
     ) -> None:
         self._films, self._collector, self._counts, self._settings = films, collector, counts, settings
+        self._words = CellWords(settings.words)
         self._film_column = ""
         self._used_columns: set[str] = set()
 
@@ -92,7 +95,7 @@ class CsvReader:
         _, header = next(lines, (1, []))
         task = task or ("boxes" if self._has_boxes(header) else "labels")
         self._check_header(path, header, task)
-        columns: list[tuple[int, str, str]] = []
+        columns = WideColumns((), (), {}, (), (), frozenset())
         self._used_columns.clear()
         if task == "boxes":
             parse, count = self._add_box, self._counts.boxes
@@ -106,9 +109,9 @@ class CsvReader:
         for line, cells in lines:
             self._read_line(Place(path, line), header, cells, parse, count)
             read += 1
-        for position, column, _ in columns if read else ():
-            if column not in self._used_columns:
-                text = f"the label in column {position} has no value in any row"
+        for column in (*columns.labels, *columns.numbers) if read else ():
+            if column.name not in self._used_columns:
+                text = f"the label in column {column.position} has no value in any row"
                 self._collector.add_problem("column_empty", Place(path, 1), text)
         return read
 
@@ -147,35 +150,48 @@ class CsvReader:
         value, number = row.cells.get("value", ""), row.cells.get("number", "")
         if bool(value) == bool(number):
             raise RowError("give either a value or a number")
-        if value and value not in VALUES:
-            raise RowError(f"value must be one of {', '.join(VALUES)}")
+        if value:
+            value = (value in self._words and self._words.value(value)) or ""
+            if not value:
+                raise RowError(f"value must be one of {', '.join(VALUES)}")
         if label is not None:
             self._add_label(row, label, value or None, _parse_number(number, "number") if number else None)
         return label is not None
 
-    def _add_wide_row(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
-        """Add a label for each cell with a value; a row with an invalid cell is not used."""
+    def _add_wide_row(self, row: _Row, columns: WideColumns) -> bool:
+        """Add a label for each cell with a value; an unknown word gives none, and is listed."""
         entries: list[tuple[str, str, str | None, float | None]] = []
-        for position, column, label in columns:
-            cell = row.cells[column]
-            if column in self._settings.numbers:
-                if cell:
-                    entries.append((column, label, None, _parse_number(cell, str(position))))
-            elif cell.lower() in VALUES or cell.lower() in CELL_VALUES:
-                if (value := CELL_VALUES.get(cell.lower(), cell.lower())) is not None:
-                    entries.append((column, label, value, None))
-            else:
-                raise RowError(
-                    f"the cell in column {position} is no value (1, 0, -1, present, absent, uncertain, …);"
-                    " list columns of numbers in numbers=[…], ignore a column with rename={column: null}"
-                )
-        for column, label, value, number in entries:
-            self._used_columns.add(column)
+        for column in columns.numbers:
+            number = _parse_number(cell, str(column.position)) if (cell := row.cells[column.name]) else None
+            entries += [(column.name, column.label, None, number)] * bool(cell)
+        values = {column: self._value_of(row, column.position, column.name) for column in columns.labels}
+        entries += [(column.name, column.label, value, None) for column, value in values.items() if value is not None]
+        for of_fact in columns.one_hot.values():
+            of_row, problem = one_fact(
+                {column: self._value_of(row, column.position, column.name) for column in of_fact}
+            )
+            entries += [(column.name, column.label, value, None) for column, value in of_row.items()]
+            if problem:
+                self._collector.add_problem(problem, row.origin.place)
+        for classes in columns.classes:
+            of_class = classes.values(row.cells[classes.name])
+            entries += [(classes.name, label, value, None) for label, value in of_class.items()]
+        for name, label, value, number in entries:
+            self._used_columns.add(name)
             self._add_label(row, label, value, number)
         return True
 
+    def _value_of(self, row: _Row, position: int, column: str) -> str | None:
+        """Value of a cell; None where it has none or is no known word, which is listed."""
+        if (cell := row.cells[column]) in self._words:
+            return self._words.value(cell)
+        text = f"the cell in column {position} is no value (1, 0, -1, yes, no, unsure, present, absent, …); give its"
+        text += " meaning with words={…}, list columns of numbers in numbers=[…], ignore a column with"
+        self._collector.add_problem("unknown_word", row.origin.place, f"{text} rename={{column: null}}")
+        return None
+
     def _add_label(self, row: _Row, label: str, value: str | None, number: float | None) -> None:
-        source = row.cells.get("source") or "expert"
+        source = row.cells.get("source") or self._settings.source
         if source not in SOURCES:
             raise RowError(f"source must be one of {', '.join(SOURCES)}")
         confidence = _parse_number(row.cells["confidence"], "confidence") if row.cells.get("confidence") else 1.0
@@ -260,33 +276,20 @@ class CsvReader:
                 text = f"column {position} beside label and value is not read; give its labels rows of their own"
                 self._collector.add_problem("column_ignored", Place(path, 1), text)
 
-    def _wide_columns(self, path: Path, header: Sequence[str]) -> list[tuple[int, str, str]]:
-        """(position from 1, column, label) of the columns that are labels.
+    def _wide_columns(self, path: Path, header: Sequence[str]) -> WideColumns:
+        """The columns of a wide table, for which it is read once before; those left out are listed.
 
         Raises:
-            LabelError: there is none, two have the same label, or a name is not valid as a label.
+            LabelError: as for :func:`find_columns`.
         """
-        rename = self._settings.rename
-        other_columns = {self._film_column, UID_COLUMN, PATH_COLUMN, self._settings.columns.reader, *_OTHER_COLUMNS}
-        by_label: dict[str, tuple[int, str, str]] = {}
-        for position, column in enumerate(header, 1):
-            if column in other_columns:
-                continue
-            self._collector.renamed.update({column} & rename.keys())
-            label = rename[column] if column in rename else label_name(column)
-            if label is None and column not in rename:
-                raise LabelError(
-                    f"{path} line 1: the name of column {position} cannot be a label; give it one with rename={{…}}"
-                )
-            if label is not None and by_label.setdefault(label, (position, column, label))[0] != position:
-                raise LabelError(
-                    f"{path} line 1: columns {by_label[label][0]} and {position} are the same label; rename one"
-                )
-        if not by_label:
-            raise LabelError(
-                f"{path} line 1: no column is a label; a table of labels has label and value, or one per label"
-            )
-        return list(by_label.values())
+        others = {self._film_column, UID_COLUMN, PATH_COLUMN, self._settings.columns.reader, *_OTHER_COLUMNS}
+        lines = _read_lines(path)
+        next(lines, None)
+        columns = find_columns(path, header, (cells for _, cells in lines), others, self._settings)
+        self._collector.renamed |= columns.renamed
+        for code, text in columns.left_out:
+            self._collector.add_problem(code, Place(path, 1), text)
+        return columns
 
 
 def _parse_frame(cell: str, frames: int) -> int:

@@ -38,9 +38,10 @@ from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, is_from
 PROBLEMS_FILE = "label_problems.csv"
 _LISTED_CODES = (
     *("no_film", "not_in_shards", "class_empty", "column_empty", "column_ignored", "box_of_crowd"),
-    "finding_against_none",
+    *("finding_against_none", "column_left_out", "one_hot_none", "one_hot_several"),
 )
-"""Codes of problems that are no errors: films that are not in the shards, classes and columns without entries."""
+"""Codes of problems that are no errors: films that are not in the shards, classes and columns without entries, columns
+that are no labels, rows that give a fact no class or several."""
 
 
 class LabelFiles(NamedTuple):
@@ -67,6 +68,7 @@ class LabelSummary:
         values: label → value (or ``number``) → number of rows.
         readers: number of readers.
         problems: table of skipped rows and empty classes; None where there are none.
+        left_out: columns that are no labels, with the reason.
     """
 
     labels: RowCount
@@ -75,10 +77,11 @@ class LabelSummary:
     values: dict[str, dict[str, int]]
     readers: int
     problems: Path | None
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Text for the terminal, several lines."""
-        lines = [f"labels: {self.labels}", f"boxes: {self.boxes}"]
+        lines = [f"labels: {self.labels}", f"boxes: {self.boxes}", *(f"  {text}" for text in self.left_out)]
         if self.problems:
             lines.append(f"  file and line of rows that are not used: {self.problems}")
         readers = f" by {self.readers} readers" if self.readers else ""
@@ -108,7 +111,9 @@ def write_labels(
     """
     settings, is_given = settings or LabelSettings(), files is not None and any(files)
     films, counts = ArchiveFilms(private, public), RowCounts()
-    listed = (*_LISTED_CODES, "row_without_file") if settings.unknown_films == "list" else _LISTED_CODES
+    listed = [*_LISTED_CODES]
+    listed += ["row_without_file"] * (settings.unknown_films == "list")
+    listed += ["unknown_word"] * (settings.unknown_words == "list")
     collector = LabelCollector(films.names, settings, strict=True, listed=listed, key_of=films.key_of)
     if files is None or not is_given:
         if not (private / LABELS_TABLE).exists():
@@ -145,6 +150,9 @@ def write_labels(
         values={label: dict(count) for label, count in values.items()},
         readers=len(collector.readers),
         problems=problems,
+        left_out=tuple(
+            f"{problem.place}: {problem.problem}" for problem in collector.problems if problem.code == "column_left_out"
+        ),
     )
 
 

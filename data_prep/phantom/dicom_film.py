@@ -13,9 +13,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from data_prep.phantom.fictitious_people import Person, Visit
-from data_prep.phantom.imaging.scanners import EXPLICIT_LE, IMPLICIT_LE, JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, SCANNERS
+from data_prep.phantom.imaging.scanners import EXPLICIT_LE, IMPLICIT_LE, JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw
 from data_prep.phantom.render_film import RenderedFilm
+from data_prep.phantom.report_sentences import WITHOUT_SIDE
 
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -69,7 +70,7 @@ def film_dataset(
         person: identity of the patient.
         visit: identifying facts of the study.
     """
-    scanner = SCANNERS[study.look]
+    scanner = study.scanner
     dataset = study_dataset(patient, study, person, visit)
     dataset.SOPClassUID = DX_FOR_PRESENTATION if scanner.modality == "DX" else CR_STORAGE
     dataset.SOPInstanceUID = make_uid(patient, study.index, draw.index, "film")
@@ -80,7 +81,7 @@ def film_dataset(
     dataset.SeriesNumber, dataset.InstanceNumber = 1 + draw.index, 1 + draw.index
     dataset.BodyPartExamined = study.body_part
     dataset.ViewPosition = _VIEW_POSITIONS[draw.view]
-    if study.body_part != "CHEST":
+    if study.body_part not in WITHOUT_SIDE:
         dataset.ImageLaterality = study.side
     if scanner.modality == "DX":
         dataset.PresentationIntentType = "FOR PRESENTATION"

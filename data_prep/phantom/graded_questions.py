@@ -20,6 +20,7 @@ LARGEST_NORMAL_RATIO, OSTEOPENIA_DENSITY = 0.55, 0.75
 LABELS = ("cardiomegaly", "effusion", "osteopenia", "growth_plates")
 PREVALENCE = 0.4
 """Probability of each graded finding per patient."""
+_MEASURED = frozenset(("CHEST", "HAND", "WRIST", "KNEE"))
 _PLATE_MM = 1.83
 """Full width at half depth of a growth plate of relative width 1."""
 
@@ -53,7 +54,7 @@ def measure_film(anatomy: Anatomy, body_part: str, view: str) -> dict[str, float
         view: view of the film.
     """
     graded = anatomy.graded
-    if graded is None:
+    if graded is None or body_part not in _MEASURED:
         return {}
     if body_part == "CHEST":
         ratio = {"cardiothoracic_ratio": graded.cardiothoracic_ratio} if view == "PA" else {}

@@ -4,6 +4,7 @@ Each choice has its own random generator, seeded by (seed, patient, study, film,
 depend on the scanner, the marker or the body part, and a patient does not depend on the order of drawing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
@@ -14,7 +15,7 @@ from data_prep.phantom.anatomy.patient_body import Anatomy
 from data_prep.phantom.difficulty import HARD, Confound, Difficulty, Range
 from data_prep.phantom.graded_questions import PREVALENCE as GRADED_PREVALENCE
 from data_prep.phantom.graded_questions import draw_graded, graded_labels, measure_film
-from data_prep.phantom.imaging.scanners import SCANNERS
+from data_prep.phantom.imaging.scanners import SCANNERS, Look
 
 VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"), "CHEST": ("PA", "LAT")}
 OBJECT_KINDS = ("screw", "plate", "pin", "ring", "coin", "tube", "wire", "electrode", "clip", "fragment")
@@ -26,6 +27,24 @@ CHILD_SHARE = 0.16
 """Probability of a child, whose growth plates are open, in an archive without graded questions."""
 UNUSABLE_FILE_SHARE = 0.01
 """Number of unusable files of each kind per film; each archive has at least one of each kind."""
+
+
+@dataclass(frozen=True)
+class ArchiveKind:
+    """What the films of an archive show, and its scanners.
+
+    Attributes:
+        views: body part → its views.
+        scanners: scanners.
+        in_turn: whether the first studies of the patients show the body parts in turn, so that each occurs.
+    """
+
+    views: Mapping[str, tuple[str, ...]]
+    scanners: tuple[Look, ...]
+    in_turn: bool = False
+
+
+GENERAL = ArchiveKind(VIEWS, SCANNERS)
 
 
 class UnusableFile(IntEnum):
@@ -124,6 +143,7 @@ class StudyDraw:
         look: number of the scanner.
         day: counted from the first day of the archive.
         films: films of the study.
+        scanners: scanners of the archive.
     """
 
     index: int
@@ -132,6 +152,12 @@ class StudyDraw:
     look: int
     day: int
     films: tuple[FilmDraw, ...]
+    scanners: tuple[Look, ...] = SCANNERS
+
+    @property
+    def scanner(self) -> Look:
+        """The scanner of the study."""
+        return self.scanners[self.look]
 
 
 @dataclass(frozen=True)
@@ -169,8 +195,9 @@ class _Purpose(IntEnum):
 
 
 def draw_patient(
-    seed: int, index: int, patients: int, level: Difficulty = HARD, confound: Confound | None = None
-) -> PatientDraw:
+    seed: int, index: int, patients: int, level: Difficulty = HARD, confound: Confound | None = None,
+    kind: ArchiveKind = GENERAL,
+) -> PatientDraw:  # fmt: skip
     """Draw a patient with all studies and films.
 
     Args:
@@ -179,6 +206,7 @@ def draw_patient(
         patients: number of patients of the archive.
         level: difficulty of the archive.
         confound: label that is more frequent on the first scanner.
+        kind: what the films show, and the scanners.
     """
     body = _generator(seed, index, _Purpose.BODY)
     studies = int(body.choice(3, p=(0.5, 0.3, 0.2))) + 1
@@ -188,7 +216,7 @@ def draw_patient(
     day = int(body.integers(0, 2500))
     drawn = []
     for k in range(studies):
-        drawn.append(_draw_study(seed, (index, k), day, patients, anatomy, level, confound))
+        drawn.append(_draw_study(seed, (index, k), day, patients, anatomy, level, confound, kind))
         day += int(body.integers(1, 400))
     return PatientDraw(seed, index, anatomy, tuple(drawn))
 
@@ -207,13 +235,15 @@ def _draw_anatomy(draw: np.random.Generator, child_share: float) -> Anatomy:
 
 def _draw_study(
     seed: int, path: tuple[int, int], day: int, patients: int, anatomy: Anatomy, level: Difficulty,
-    confound: Confound | None,
+    confound: Confound | None, kind: ArchiveKind,
 ) -> StudyDraw:  # fmt: skip
     patient, index = path
     draw = _generator(seed, patient, _Purpose.STUDY, index)
-    body_part = str(draw.choice(list(VIEWS)))
+    body_part = str(draw.choice(list(kind.views)))
+    if kind.in_turn and index == 0:
+        body_part = list(kind.views)[patient % len(kind.views)]
     side: Literal["L", "R"] = "L" if draw.random() < 0.5 else "R"
-    views_of_part = VIEWS[body_part]
+    views_of_part = kind.views[body_part]
     views = list(views_of_part) if draw.random() < 0.9 else [str(draw.choice(views_of_part))]
     if draw.random() < 0.12:
         views.append(str(draw.choice(views)))  # a repeated exposure
@@ -225,20 +255,25 @@ def _draw_study(
     }
     for view in views:
         labels |= graded_labels(measure_film(anatomy, body_part, view))
-    look = _draw_scanner(seed, path, labels.get(confound.label) if confound else None, confound)
+    has_label = labels.get(confound.label) if confound else None
+    look = _draw_scanner(seed, path, has_label, confound, len(kind.scanners))
     films = tuple(
         replace(
-            _draw_film(seed, (patient, index, k), view, body_part, look, patients), objects=objects, fracture=fracture
+            _draw_film(seed, (patient, index, k), view, body_part, kind.scanners[look], patients),
+            objects=objects,
+            fracture=fracture,
         )
         for k, (view, (objects, fracture)) in enumerate(zip(views, findings, strict=True))
     )
-    return StudyDraw(index, body_part, side, look, day, films)
+    return StudyDraw(index, body_part, side, look, day, films, kind.scanners)
 
 
-def _draw_scanner(seed: int, path: tuple[int, int], has_label: bool | None, confound: Confound | None) -> int:
+def _draw_scanner(
+    seed: int, path: tuple[int, int], has_label: bool | None, confound: Confound | None, scanners: int
+) -> int:
     """Draw the scanner of a study; ``has_label`` is None for a study whose films cannot show the confounded label."""
     patient, index = path
-    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
+    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(scanners))
     if confound is None or has_label is None:
         return look
     draw = _generator(seed, patient, _Purpose.CONFOUND, index)
@@ -246,10 +281,12 @@ def _draw_scanner(seed: int, path: tuple[int, int], has_label: bool | None, conf
         return look
     if has_label:
         return 0
-    return look or int(draw.integers(1, len(SCANNERS)))
+    return look or int(draw.integers(1, scanners))
 
 
-def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:
+def _draw_film(
+    seed: int, path: tuple[int, int, int], view: str, body_part: str, scanner: Look, patients: int
+) -> FilmDraw:
     patient, study, index = path
     position = _generator(seed, patient, _Purpose.POSITION, study, index)
     position_spread = 0.35 if body_part == "CHEST" else 1.0
@@ -265,8 +302,8 @@ def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str,
         margins=_draw_margins(_generator(seed, patient, _Purpose.FIELD, study, index)),
         field_turn=float(_generator(seed, patient, _Purpose.FIELD, study, index, 1).normal(0, 0.012)),
         marker=_draw_marker(_generator(seed, patient, _Purpose.MARKER, study, index)),
-        inverted=bool(storage.random() < SCANNERS[look].inverted_share),
-        syntax=int(storage.integers(len(SCANNERS[look].syntaxes))),
+        inverted=bool(storage.random() < scanner.inverted_share),
+        syntax=int(storage.integers(len(scanner.syntaxes))),
         objects=(),
         fracture=None,
         broken=_draw_unusable_files(seed, path, patients),

@@ -7,21 +7,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.phantom.anatomy import chest, hand, knee
+from data_prep.phantom.anatomy import chest, elbow, foot, hand, knee, skull, spine, trunk
 from data_prep.phantom.anatomy.patient_body import Anatomy
 from data_prep.phantom.difficulty import HARD, Difficulty
 from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, plant_fracture_at, plant_object
 from data_prep.phantom.fracture_site import PLAN_SIDE, FractureSite, choose_site
 from data_prep.phantom.imaging.detector import collimated, exposed, processed, scattered
 from data_prep.phantom.imaging.projection import Beam, Map
-from data_prep.phantom.imaging.scanners import SCANNERS, Look
+from data_prep.phantom.imaging.scanners import Look
 from data_prep.phantom.imaging.scene import Scene, bone_map, grain_tile, tissue_map
 from data_prep.phantom.imaging.side_marker import add_marker
 from data_prep.phantom.planted_findings import MAX_ENLARGEMENT, Planted, training_scale
 from data_prep.phantom.random_draws import FilmDraw, FindingDraw, StudyDraw
 
 _GRAIN = grain_tile(20)
-_SCENES = {"HAND": hand.hand, "WRIST": hand.wrist, "KNEE": knee.knee, "CHEST": chest.chest}
+_SCENES = {
+    "HAND": hand.hand, "WRIST": hand.wrist, "KNEE": knee.knee, "CHEST": chest.chest, "ELBOW": elbow.elbow,
+    "FOOT": foot.foot, "ANKLE": foot.ankle, "CSPINE": spine.cervical_spine, "LSPINE": spine.lumbar_spine,
+    "SKULL": skull.skull,
+}  # fmt: skip
+"""Body part → its scene; parts of the trunk are in :mod:`data_prep.phantom.anatomy.trunk`."""
+_NOT_MIRRORED = frozenset(("CHEST", "CSPINE", "LSPINE", "SKULL")) | trunk.NAMES
 _MIN_SKIN_ATTENUATION = 0.02
 """Least attenuation of the surface tissues of a pixel in the body."""
 _SCATTER_REACH_FRACTION = 0.09
@@ -74,8 +80,8 @@ def render(
         look: scanner; by default that of the study.
         level: difficulty of the archive.
     """
-    look = look or SCANNERS[study.look]
-    scene = _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
+    look = look or study.scanner
+    scene = _make_scene(anatomy, study, draw)
     beam, shape = _make_beam(scene, study, draw, long_side or look.long_side)
     field = _field_mask(shape, draw)
     skin = tissue_map(scene.skin, beam, *shape)
@@ -105,6 +111,12 @@ def render(
     return RenderedFilm(stored, log_film, body, window, 1 / beam.scale, exposure.scale, scene.energy, objects, fracture)
 
 
+def _make_scene(anatomy: Anatomy, study: StudyDraw, draw: FilmDraw) -> Scene:
+    if study.body_part in trunk.NAMES:
+        return trunk.part_of_trunk(anatomy, study.body_part, draw.view, draw.obliquity, study.side)
+    return _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
+
+
 def _plan_fracture(
     scene: Scene, study: StudyDraw, draw: FilmDraw, finding: FindingDraw, level: Difficulty
 ) -> FractureSite:
@@ -122,7 +134,7 @@ def _make_beam(scene: Scene, study: StudyDraw, draw: FilmDraw, long_side: int) -
     high = (top - bottom) * (1 + margins[1] + margins[3])
     scale = long_side / max(wide, high)
     rows, columns = max(1, round(high * scale)), max(1, round(wide * scale))
-    mirrored = study.body_part != "CHEST" and study.side == "R"
+    mirrored = study.body_part not in _NOT_MIRRORED and study.side == "R"
     pose = scene.pose @ np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
     zoom = scale * draw.zoom
     centre = ((left + right) / 2 * (-1 if mirrored and draw.view in ("PA", "AP") else 1), (bottom + top) / 2)

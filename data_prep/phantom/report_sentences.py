@@ -9,6 +9,17 @@ BONES = {
         "WRIST": "des distalen Radius",
         "KNEE": "des Tibiakopfes",
         "CHEST": "der 7. Rippe",
+        "SHOULDER": "des Humeruskopfes",
+        "ANKLE": "des Außenknöchels",
+        "ELBOW": "des Radiusköpfchens",
+        "FOOT": "des Os metatarsale V",
+        "CSPINE": "des HWK 5",
+        "CLAVICLE": "der Clavicula",
+        "TSPINE": "des BWK 8",
+        "LSPINE": "des LWK 2",
+        "SKULL": "des Unterkiefers",
+        "RIB": "der 7. Rippe",
+        "SCAPULA": "der Scapula",
     },
     "en": {
         "HAND": "of the fifth metacarpal",
@@ -18,9 +29,28 @@ BONES = {
     },
 }
 PARTS = {
-    "de": {"HAND": "Hand", "WRIST": "Handgelenk", "KNEE": "Kniegelenk", "CHEST": "Thorax"},
+    "de": {
+        "HAND": "Hand",
+        "WRIST": "Handgelenk",
+        "KNEE": "Kniegelenk",
+        "CHEST": "Thorax",
+        "SHOULDER": "Schulter",
+        "ANKLE": "Sprunggelenk",
+        "ELBOW": "Ellenbogen",
+        "FOOT": "Fuß",
+        "CSPINE": "HWS",
+        "CLAVICLE": "Clavicula",
+        "TSPINE": "BWS",
+        "LSPINE": "LWS",
+        "SKULL": "Schädel",
+        "RIB": "Rippen",
+        "SCAPULA": "Scapula",
+    },
     "en": {"HAND": "hand", "WRIST": "wrist", "KNEE": "knee", "CHEST": "chest"},
 }
+"""The parts of the hospital layout have German words only."""
+WITHOUT_SIDE = frozenset(("CHEST", "CSPINE", "TSPINE", "LSPINE", "SKULL"))
+"""Body parts of which there is one."""
 SIDES = {"de": {"L": "links", "R": "rechts"}, "en": {"L": "left", "R": "right"}}
 
 FRACTURE: dict[str, dict[str, tuple[str, ...]]] = {

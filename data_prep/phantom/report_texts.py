@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.phantom.random_draws import StudyDraw
-from data_prep.phantom.report_sentences import BONES, FRACTURE, GRADED, KINDS, OBJECTS, PARTS, SIDES
+from data_prep.phantom.report_sentences import BONES, FRACTURE, GRADED, KINDS, OBJECTS, PARTS, SIDES, WITHOUT_SIDE
 
 UNCERTAIN_SHARE, MISSED_SHARE, DENIED_SHARE, OTHER_SIDE_SHARE, REMOVED_SHARE = 0.12, 0.06, 0.6, 0.25, 0.1
 """Probabilities: planted findings stated as uncertain, planted findings not mentioned, absent findings denied, studies
@@ -34,8 +34,9 @@ class StudyReport:
 
 
 def draw_report(
-    seed: int, patient: int, study: StudyDraw, fracture: bool, objects: Iterable[str], graded: Mapping[str, bool]
-) -> StudyReport:
+    seed: int, patient: int, study: StudyDraw, fracture: bool, objects: Iterable[str], graded: Mapping[str, bool],
+    german_form: str | None = None,
+) -> StudyReport:  # fmt: skip
     """Draw the report of a study.
 
     Args:
@@ -45,10 +46,11 @@ def draw_report(
         fracture: whether a film of the study has a fracture.
         objects: kinds of the objects in the films of the study.
         graded: graded label that the films show → whether it is present.
+        german_form: form with ``{part}``, ``{side}``, ``{question}``, ``{findings}``, for an archive of German reports.
     """
     draw = np.random.default_rng((seed, patient, 103, study.index))
-    language = "de" if draw.random() < 0.5 else "en"
-    has_side = study.body_part != "CHEST"
+    language = "de" if draw.random() < 0.5 or german_form else "en"
+    has_side = study.body_part not in WITHOUT_SIDE
     replacements = {"bone": BONES[language][study.body_part]}
     if has_side:
         replacements["other"] = SIDES[language]["R" if study.side == "L" else "L"].capitalize()
@@ -71,7 +73,7 @@ def draw_report(
             findings += " " + _choose(graded_draw, GRADED[language][label][value])
             labels[label] = value
     side = SIDES[language][study.side] if has_side else ""
-    text = _LAYOUT[language].format(
+    text = (german_form or _LAYOUT[language]).format(
         part=PARTS[language][study.body_part], side=f" {side}" if side else "", question=question, findings=findings
     )
     return StudyReport(language, text, labels)

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 from data_prep.errors import Reason
 from data_prep.phantom.dicom_film import DX_FOR_PROCESSING, file_bytes, make_uid, set_pixels, study_dataset
 from data_prep.phantom.fictitious_people import Person, Visit
-from data_prep.phantom.imaging.scanners import EXPLICIT_LE, SCANNERS
+from data_prep.phantom.imaging.scanners import EXPLICIT_LE
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, UnusableFile
 from data_prep.phantom.render_film import RenderedFilm
 
@@ -101,7 +101,7 @@ class UnusableFileMaker:
         dataset.PresentationIntentType, dataset.PhotometricInterpretation = "FOR PROCESSING", "MONOCHROME1"
         dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LIN", 1
         dataset.PresentationLUTShape = "INVERSE"
-        bits = SCANNERS[self._study.look].bits
+        bits = self._study.scanner.bits
         signal = np.exp(-self._film.log_film) * (0.7 * 2**bits)
         set_pixels(dataset, np.clip(signal, 0, 2**bits - 1).astype(np.uint16), bits, EXPLICIT_LE)
         return dataset, EXPLICIT_LE

@@ -10,35 +10,38 @@ OUT/truth/report_labels.csv  accession, label, value: labels that each report st
 OUT/reports/german.csv   accession, patient, text: reports as a table
 OUT/reports/english/…    reports as text files, named by accession number
 OUT/truth/identifying.txt  every identifying value of the headers, one per line
+
+The hospital layout (:mod:`data_prep.phantom.hospital_archive`) has other folders, reports and an experts' table.
 """
 
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from data_prep.errors import ArchiveError
+from data_prep.phantom.archive_settings import ArchiveSettings
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
-from data_prep.phantom.difficulty import LEVELS, Confound, Difficulty
+from data_prep.phantom.difficulty import LEVELS, Confound
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
 from data_prep.phantom.graded_questions import LABELS as GRADED_LABELS
-from data_prep.phantom.graded_questions import graded_labels, measure_film
-from data_prep.phantom.imaging.scanners import SCANNERS
-from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
-from data_prep.phantom.render_film import RenderedFilm, render
+from data_prep.phantom.graded_questions import graded_labels
+from data_prep.phantom.hospital_archive import write_hospital_patient
+from data_prep.phantom.hospital_reports import write_tables
+from data_prep.phantom.random_draws import PatientDraw, StudyDraw, draw_patient
+from data_prep.phantom.render_film import render
 from data_prep.phantom.report_texts import StudyReport, draw_report
+from data_prep.phantom.truth_files import LABELS, PatientTruth, film_row, write_report_labels, write_truth
 from data_prep.phantom.unusable_files import REASONS, UnusableFileMaker
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import process_count, spawn_pool
-from data_prep.shard_format.boxes import EDGES
 
-LABELS = ("foreign_object", "fracture")
 MIN_SCALE = 0.1
+Layout = Literal["general", "hospital"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class PhantomSummary:
         foreign_objects: films with a foreign object.
         fractures: films with a fracture.
         unusable_files: kind of unusable file → number.
+        reports: folder of the reports.
     """
 
     out: Path
@@ -62,6 +66,7 @@ class PhantomSummary:
     foreign_objects: int
     fractures: int
     unusable_files: dict[str, int]
+    reports: Path
 
     def __str__(self) -> str:
         unusable_files = ", ".join(f"{count} {kind}" for kind, count in sorted(self.unusable_files.items()))
@@ -69,32 +74,8 @@ class PhantomSummary:
             f"{self.out}: {self.films} films in {self.studies} studies of {self.patients} patients,"
             f" {self.foreign_objects} with a foreign object, {self.fractures} with a fracture;"
             f" unusable files: {unusable_files or 'none'}\n"
-            f"archive: {self.out / 'archive'}   labels and boxes: {self.out / 'truth'}"
-            f"   reports: {self.out / 'reports'}"
+            f"archive: {self.out / 'archive'}   labels and boxes: {self.out / 'truth'}   reports: {self.reports}"
         )
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """Settings of an archive, see :func:`write_archive`."""
-
-    seed: int
-    patients: int
-    contrast: float
-    long_side: int | None
-    level: Difficulty
-    confound: Confound | None
-    scale: float
-
-
-@dataclass(frozen=True)
-class _PatientTruth:
-    """Rows of the truth of one patient."""
-
-    files: list[dict[str, Any]]
-    identifying: set[str]
-    reports: list[tuple[str, str, StudyReport]]
-    """(accession, patient number, report) of every study."""
 
 
 def write_archive(
@@ -108,6 +89,8 @@ def write_archive(
     level: str = "hard",
     confound: str | None = None,
     scale: float = 1.0,
+    layout: Layout = "general",
+    misfiled: float = 0.0,
 ) -> PhantomSummary:
     """Write an archive; its bytes do not depend on ``workers``.
 
@@ -122,6 +105,8 @@ def write_archive(
         level: difficulty of the archive, a key of LEVELS.
         confound: LABEL=STRENGTH of a label that is more frequent on the first scanner, see :class:`Confound`.
         scale: pixels per side of the detector relative to that of each scanner, above 0, at most 1.
+        layout: folders and headers of the archive.
+        misfiled: probability that a study of the hospital layout lies in the folder of another region, 0 to 0.5.
 
     Raises:
         ArchiveError: the folder holds files or cannot be written, or an argument is out of range.
@@ -132,17 +117,25 @@ def write_archive(
         raise ArchiveError(f"--level is unknown: {level}. Choose one of {', '.join(LEVELS)}.")
     if not MIN_SCALE <= scale <= 1:
         raise ArchiveError(f"--scale is {scale:g}. It must be from {MIN_SCALE:g} to 1.")
+    if not 0 <= misfiled <= 0.5 or (misfiled and layout != "hospital"):
+        raise ArchiveError(f"--misfiled is {misfiled:g}. It must be from 0 to 0.5, and needs --layout hospital.")
     confounding = _parse_confound(confound, level) if confound is not None else None
     _prepare_folders(out)
-    settings = _Settings(seed, patients, contrast, long_side, LEVELS[level], confounding, scale)
-    write = partial(_write_patient, out / "archive", settings)
+    settings = ArchiveSettings(seed, patients, contrast, long_side, LEVELS[level], confounding, scale, misfiled)
+    write_patient = write_hospital_patient if layout == "hospital" else _write_patient
+    write = partial(write_patient, out / "archive", settings)
     progress = Progress("phantom", "patients", patients)
-    truths: list[_PatientTruth] = []
+    truths: list[PatientTruth] = []
     for truth_of_patient in _write_patients(write, patients, process_count(workers, patients)):
         truths.append(truth_of_patient)
         progress.add(note=f"{sum(len(w.files) for w in truths)} files")
     progress.close()
-    _write_truth(out / "truth", truths)
+    write_truth(out / "truth", truths)
+    if layout == "hospital":
+        write_tables(out, truths)
+    else:
+        _write_reports(out / "reports", [report for one in truths for report in one.reports])
+        write_report_labels(out / "truth", truths)
     return _summary(out, patients, truths)
 
 
@@ -169,7 +162,7 @@ def _prepare_folders(out: Path) -> None:
         raise ArchiveError(f"{out} cannot be written ({error.strerror}). Give another folder as OUT.") from None
 
 
-def _write_patients(write: "partial[_PatientTruth]", patients: int, workers: int) -> Iterator[_PatientTruth]:
+def _write_patients(write: "partial[PatientTruth]", patients: int, workers: int) -> Iterator[PatientTruth]:
     """Write patients and yield their truth in order, in spawned processes if ``workers`` is above 1."""
     if workers == 1:
         yield from map(write, range(patients))
@@ -195,27 +188,27 @@ def _parse_confound(text: str, level: str) -> Confound:
     return Confound(label, strength)
 
 
-def _write_patient(archive: Path, settings: _Settings, index: int) -> _PatientTruth:
+def _write_patient(archive: Path, settings: ArchiveSettings, index: int) -> PatientTruth:
     seed, level = settings.seed, settings.level
     patient = draw_patient(seed, index, settings.patients, level, settings.confound)
     identity = person(seed, index, patient.anatomy, patient.studies[0].day)
-    truth_of_patient = _PatientTruth([], set(), [])
+    truth_of_patient = PatientTruth([], set(), [])
     for study in patient.studies:
         study_visit = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
         folder = _folder(patient, study, identity, study_visit)
         file_number = 0
         for draw in (film.with_contrast(settings.contrast) for film in study.films):
-            scanner = SCANNERS[study.look]
+            scanner = study.scanner
             look = scanner if settings.scale == 1 else scanner.coarser(settings.scale)
             film = render(patient.anatomy, study, draw, long_side=settings.long_side, look=look, level=level)
             dataset = film_dataset(patient, study, draw, film, identity, study_visit)
-            syntax = SCANNERS[study.look].syntaxes[draw.syntax]
-            set_pixels(dataset, film.stored, SCANNERS[study.look].bits, syntax)
+            syntax = study.scanner.syntaxes[draw.syntax]
+            set_pixels(dataset, film.stored, study.scanner.bits, syntax)
             film_bytes = file_bytes(dataset, syntax)
             truth_of_patient.identifying.update(list_identifying_texts(dataset))
             path = _write_file(archive, folder, index, file_number, film_bytes)
             truth_of_patient.files.append(
-                _film_row(path, patient, study, draw, film, str(dataset.SOPInstanceUID), syntax)
+                film_row(path, patient, study, draw, film, str(dataset.SOPInstanceUID), syntax)
             )
             file_maker = UnusableFileMaker(patient, study, draw, identity, study_visit, film, dataset, film_bytes)
             for kind in draw.broken:
@@ -262,82 +255,7 @@ def _write_file(archive: Path, folder: str, patient: int, file_number: int, cont
     return path.relative_to(archive).as_posix()
 
 
-def _film_row(
-    path: str, patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: RenderedFilm, uid: str, syntax: str
-) -> dict[str, Any]:
-    scanner = SCANNERS[study.look]
-    return {
-        "path": path,
-        "kind": "film",
-        "expected_reason": None,
-        "sop_instance_uid": uid,
-        "patient": patient.index,
-        "anatomy": {name: value for name, value in asdict(patient.anatomy).items() if value is not None},
-        "study": {"index": study.index, "body_part": study.body_part, "side": study.side, "day": study.day},
-        "scanner": {
-            "look": study.look,
-            "manufacturer": scanner.manufacturer,
-            "model": scanner.model,
-            "bits": scanner.bits,
-        },
-        "syntax": syntax,
-        "draw": asdict(draw),
-        "rows": film.stored.shape[0],
-        "columns": film.stored.shape[1],
-        "pixels_per_source_pixel_at_1024": film.scale,
-        "foreign_object": [asdict(planted) for planted in film.objects],
-        "fracture": [asdict(film.fracture)] if film.fracture else [],
-        "measurements": measure_film(patient.anatomy, study.body_part, draw.view),
-    }
-
-
-def _write_truth(truth: Path, truths: list[_PatientTruth]) -> None:
-    files = [row for truth_of_patient in truths for row in truth_of_patient.files]
-    films = [row for row in files if row["kind"] == "film"]
-    with (truth / "truth.jsonl").open("w", encoding="utf-8") as out:
-        rows = ({name: value for name, value in row.items() if value != {}} for row in files)
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with (truth / "labels.csv").open("w", encoding="utf-8", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(("sop_instance_uid", "label", "value"))
-        table.writerows(
-            (row["sop_instance_uid"], label, "present" if is_present else "absent")
-            for row in films
-            for label, is_present in _film_labels(row).items()
-        )
-    if any(row["measurements"] for row in films):
-        _write_measurements(truth / "measurements.csv", films)
-    with (truth / "boxes.csv").open("w", encoding="utf-8", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(("sop_instance_uid", "label", *EDGES))
-        table.writerows(
-            (row["sop_instance_uid"], label, *(f"{edge:.2f}" for edge in planted["box"]))
-            for row in films
-            for label in LABELS
-            for planted in row[label]
-        )
-    _write_reports(truth, [report for truth_of_patient in truths for report in truth_of_patient.reports])
-    values = sorted(set().union(*(truth_of_patient.identifying for truth_of_patient in truths)))
-    (truth / "identifying.txt").write_text("\n".join(values) + "\n", encoding="utf-8")
-
-
-def _film_labels(row: dict[str, Any]) -> dict[str, bool]:
-    return {label: bool(row[label]) for label in LABELS} | graded_labels(row["measurements"])
-
-
-def _write_measurements(path: Path, films: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(("sop_instance_uid", "label", "number"))
-        table.writerows(
-            (row["sop_instance_uid"], name, f"{number:.4f}")
-            for row in films
-            for name, number in row["measurements"].items()
-        )
-
-
-def _write_reports(truth: Path, reports: list[tuple[str, str, StudyReport]]) -> None:
-    folder = truth.parent / "reports"
+def _write_reports(folder: Path, reports: list[tuple[str, str, StudyReport]]) -> None:
     (folder / "english").mkdir(parents=True)
     with (folder / "german.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out, delimiter=";")
@@ -348,17 +266,9 @@ def _write_reports(truth: Path, reports: list[tuple[str, str, StudyReport]]) -> 
     for accession, _, report in reports:
         if report.language == "en":
             (folder / "english" / f"{accession}.txt").write_text(report.text, encoding="utf-8")
-    with (truth / "report_labels.csv").open("w", encoding="utf-8", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(("accession", "label", "value"))
-        table.writerows(
-            (accession, label, value)
-            for accession, _, report in reports
-            for label, value in sorted(report.labels.items())
-        )
 
 
-def _summary(out: Path, patients: int, truths: list[_PatientTruth]) -> PhantomSummary:
+def _summary(out: Path, patients: int, truths: list[PatientTruth]) -> PhantomSummary:
     files = [row for truth_of_patient in truths for row in truth_of_patient.files]
     films = [row for row in files if row["kind"] == "film"]
     return PhantomSummary(
@@ -369,4 +279,5 @@ def _summary(out: Path, patients: int, truths: list[_PatientTruth]) -> PhantomSu
         foreign_objects=sum(bool(row["foreign_object"]) for row in films),
         fractures=sum(bool(row["fracture"]) for row in films),
         unusable_files=dict(Counter(row["kind"] for row in files if row["kind"] != "film")),
+        reports=next(path for path in (out / "reports", out / "Befundexport") if path.exists()),
     )

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.annotations.column_table import CELL_VALUES
+from data_prep.annotations.cell_values import CELL_VALUES
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry

@@ -11,7 +11,7 @@ told apart. The data set has no patient numbers and no official split of all fil
 from pathlib import Path
 
 from data_prep.annotations import coco, voc, yolo
-from data_prep.annotations.column_table import CELL_VALUES
+from data_prep.annotations.cell_values import CELL_VALUES
 from data_prep.annotations.csv_table import read_csv_header
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.row_problems import Place

@@ -24,6 +24,7 @@ from data_prep.radiology_reports.language import LANGUAGES, Language, language_o
 from data_prep.radiology_reports.mentions import Mention, find_mentions
 from data_prep.radiology_reports.phrases import lowered
 from data_prep.radiology_reports.report_files import ReportText, read_reports
+from data_prep.radiology_reports.report_names import BY_FILE_NAME, ReportNames
 from data_prep.radiology_reports.review_page import REVIEW_FILE, review_page
 from data_prep.radiology_reports.study_lookup import PROBLEMS, StudyLookup
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
@@ -102,7 +103,12 @@ class ReportSummary:
 
 
 def label_from_reports(
-    private: Path, sources: Sequence[Path], public: Path, language: Language | None = None, workers: int = 0
+    private: Path,
+    sources: Sequence[Path],
+    public: Path,
+    language: Language | None = None,
+    workers: int = 0,
+    names: ReportNames = BY_FILE_NAME,
 ) -> ReportSummary:
     """Write labels from reports; they replace earlier labels from reports of this scan, all other labels are kept.
 
@@ -112,6 +118,7 @@ def label_from_reports(
         public: complete folder of shards.
         language: of all reports; None detects it for each.
         workers: number of processes; 0 means one per core.
+        names: how report files, and folders of films, are named.
 
     Returns:
         Counts of what was written.
@@ -120,13 +127,13 @@ def label_from_reports(
         LabelError: a file does not exist, a table lacks a column, or no report is about a film of the shards.
         ArchiveError, ShardFormatError, SecretError: a folder or table is unreadable, or they do not belong together.
     """
-    lookup = StudyLookup(private)
+    lookup = StudyLookup(private, names)
     if read_dataset_card(public).key_fingerprint != lookup.fingerprint:
         raise SecretError(
             f"{public} was made with another secret than the private folder. Give the private folder of its scan"
         )
     problems: list[RowProblem] = []
-    reports, read = _join_by_study(sources, lookup, problems)
+    reports, read = _join_by_study(read_reports(sources, problems, names), lookup, problems)
     _find_languages(reports, language, problems)
     films = FilmLabels(public, {report.study for report in reports})
     mentions, used = list(_find_all_mentions(reports, workers)), 0
@@ -152,13 +159,13 @@ def label_from_reports(
 
 
 def _join_by_study(
-    sources: Sequence[Path], lookup: StudyLookup, problems: list[RowProblem]
+    report_texts: Iterator[ReportText], lookup: StudyLookup, problems: list[RowProblem]
 ) -> tuple[list[_StudyReports], int]:
     """Join the reports of each study, in the order of reading; also return the number of reports read."""
     by_study: dict[str, _StudyReports] = {}
     by_patient: Counter[str] = Counter()
     read = 0
-    for report_text in read_reports(sources, problems):
+    for report_text in report_texts:
         read += 1
         study = lookup.find(report_text)
         if study in PROBLEMS:

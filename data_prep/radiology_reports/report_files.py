@@ -1,8 +1,8 @@
 """Read exported report texts: CSV tables with a column of texts, folders of text or XML files.
 
-Known names of columns: ``words/columns.txt``. The name of a text or XML file is the accession number, the study UID, or
-the name of a film of the study. Headings of XML are kept: ``AbstractText`` with a label (Open-i), sections with titles
-(HL7 CDA).
+Known names of columns: ``words/columns.txt``. The name of a text or XML file, or the part of it that a pattern names
+(:mod:`.report_names`), is the accession number, the study UID, a folder or the name of a film of the study. Headings of
+XML are kept: ``AbstractText`` with a label (Open-i), sections with titles (HL7 CDA).
 """
 
 import errno
@@ -20,6 +20,8 @@ from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
 from data_prep.radiology_reports.language import LANGUAGES, Language
 from data_prep.radiology_reports.phrases import read_word_list
+from data_prep.radiology_reports.report_names import BY_FILE_NAME, ReportNames
+from data_prep.radiology_reports.sections import states_findings
 
 IDENTIFIER_COLUMNS = ("accession", "study_uid", "sop_instance_uid", "path", "patient_id")
 """Columns that identify the study of a report."""
@@ -30,7 +32,7 @@ MAX_TEXT_CHARACTERS = 2**17
 """Longest report; the longest of a published set has a twentieth of that."""
 _MAX_FILE_BYTES = 2**22
 FILE_NAME = "file_name"
-"""Identifier of a report in a file of its own: the name of the file without its ending."""
+"""Identifier of a report in a file of its own: its name without ending, or what a pattern names in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,18 @@ def check_reports_exist(sources: Sequence[Path]) -> None:
             raise LabelError(f"the reports {path} do not exist. Give a CSV table, or a folder of text or XML files")
 
 
-def read_reports(sources: Sequence[Path], problems: list[RowProblem]) -> Iterator[ReportText]:
+def read_reports(
+    sources: Sequence[Path], problems: list[RowProblem], names: ReportNames = BY_FILE_NAME
+) -> Iterator[ReportText]:
     """Read all reports of tables and folders.
 
     Args:
         sources: CSV tables, folders of text or XML files, or single such files.
         problems: list to which empty reports, and files without reports, are appended.
+        names: how the files are named.
 
     Yields:
-        Reports that are not empty.
+        Reports that say something under a heading of findings or impression, or without headings.
 
     Raises:
         LabelError: a file does not exist, or a table has no column of texts or none that identifies the study.
@@ -79,13 +84,13 @@ def read_reports(sources: Sequence[Path], problems: list[RowProblem]) -> Iterato
     for source in sources:
         if source.is_dir():
             files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
-            reports: Iterator[ReportText] = (report for path in files for report in _read_file(path, problems))
+            reports: Iterator[ReportText] = (report for path in files for report in _read_file(path, problems, names))
         else:
-            reports = _read_file(source, problems)
+            reports = _read_file(source, problems, names)
         for report in reports:
             if len(report.text) > MAX_TEXT_CHARACTERS:
                 problems.append(RowProblem("report_too_long", report.place))
-            elif report.text.strip():
+            elif states_findings(report.text):
                 yield report
             else:
                 problems.append(RowProblem("empty_report", report.place))
@@ -136,12 +141,16 @@ def _row_text(row: Mapping[str, str]) -> str:
     return "\n\n".join([row["text"], *parts] if row.get("text") else parts)
 
 
-def _read_file(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
+def _read_file(path: Path, problems: list[RowProblem], names: ReportNames) -> Iterator[ReportText]:
     if path.suffix.lower() in _TABLE_ENDINGS:
         yield from _read_table(path, problems)
         return
     if path.suffix.lower() not in _TEXT_ENDINGS:
         problems.append(RowProblem("no_report_file", Place(path)))
+        return
+    study = names.study_name(path.name, path.stem)
+    if study is None:
+        problems.append(RowProblem("name_without_study", Place(path)))
         return
     try:
         data = read_bounded(path, _MAX_FILE_BYTES)
@@ -152,7 +161,7 @@ def _read_file(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
     except ValueError:
         problems.append(RowProblem("xml_not_valid", Place(path)))
     else:
-        yield ReportText(Place(path), {FILE_NAME: path.stem}, _normalise_text(text))
+        yield ReportText(Place(path), {FILE_NAME: study}, _normalise_text(text))
 
 
 def _decode(data: bytes, path: Path, problems: list[RowProblem]) -> str:

@@ -17,6 +17,9 @@ from data_prep.radiology_reports.form_fields import BOX, is_answer, split_fields
 from data_prep.radiology_reports.phrases import lowered, read_word_list
 
 Kind = Literal["title", "indication", "technique", "comparison", "findings", "impression"]
+_Heading = Kind | Literal["identifier"]
+"""A section, or the number of the examination or patient: one line that starts no section."""
+_STATING: frozenset[Kind] = frozenset(("findings", "impression"))
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ def split_sentences(text: str) -> list[Sentence]:
     return sentences
 
 
+def states_findings(text: str) -> bool:
+    """Whether a report has a word or number below a heading of findings or impression, or without a heading."""
+    return any(kind in _STATING and re.search(r"[^\W_]", text[start:stop]) for kind, start, stop in _sections(text))
+
+
 def _sections(text: str) -> list[tuple[Kind, int, int]]:
     """(kind, start, stop) of the texts below the headings."""
     spans: list[tuple[Kind, int, int]] = []
@@ -66,14 +74,26 @@ def _sections(text: str) -> list[tuple[Kind, int, int]]:
     start, kinds = 0, _headings()
     for heading in _heading_pattern().finditer(lowered(text)):
         name = next(group for group in heading.groups() if group)
+        found = kinds[re.sub(r"\s+", " ", name)]
         spans.append((kind, start, heading.start()))
-        kind, start = kinds[re.sub(r"\s+", " ", name)], heading.end()
+        if found == "identifier":
+            value = _IDENTIFIER_VALUE.match(text, heading.end())
+            start = value.end() if value else heading.end()
+        else:
+            kind, start = found, heading.end()
     spans.append((kind, start, len(text)))
     return [(kind, start, stop) for kind, start, stop in spans if text[start:stop].strip()]
 
 
+_IDENTIFIER_VALUE = re.compile(
+    r"[ \t]*(?:\d{1,2}\.[ \t]*[^\W\d_]+\.?[ \t]+\d{4}|[^\s:]+(?:[ \t]+[^\s:]*\d\S*)*|\n[ \t]*(?=\S*\d)[^\s:]+[ \t]*$)",
+    re.MULTILINE,
+)
+"""Behind a heading: a date, a word and what else of the line has digits; or a word with digits alone on the next."""
+
+
 @cache
-def _headings() -> dict[str, Kind]:
+def _headings() -> dict[str, _Heading]:
     return {phrase: entry.key for entry in read_word_list("sections") for phrase in entry.phrases}  # type: ignore[misc]
 
 

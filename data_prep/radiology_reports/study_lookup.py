@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.radiology_reports.report_files import FILE_NAME, ReportText
+from data_prep.radiology_reports.report_names import BY_FILE_NAME, ReportNames
 from data_prep.shard_format.frame_key import frame_key
 
 _LINKAGE_COLUMNS = ("accession", "study_uid", "sop_instance_uid")
@@ -23,12 +24,13 @@ class StudyLookup:
 
     Args:
         private: folder of the scan.
+        names: which folder of a film is named after its study.
 
     Attributes:
         fingerprint: of the secret that the keys are made with.
     """
 
-    def __init__(self, private: Path) -> None:
+    def __init__(self, private: Path, names: ReportNames = BY_FILE_NAME) -> None:
         manifest = read_manifest(private)
         self.fingerprint = key_fingerprint(manifest)
         linkage = read_linkage(private, ["path", "patient_id", *_LINKAGE_COLUMNS])
@@ -41,10 +43,13 @@ class StudyLookup:
         }
         self._rows_by_file: dict[str, list[int]] = {}
         self._rows_by_stem: dict[str, list[int]] = {}
+        self._rows_by_folder: dict[str, list[int]] = {}
         for row, path in enumerate(self._paths):
             name = path.rpartition("/")[2]
             self._rows_by_file.setdefault(name, []).append(row)
             self._rows_by_stem.setdefault(PurePosixPath(name).stem, []).append(row)
+            if (folder := names.folder_of(path)) is not None:
+                self._rows_by_folder.setdefault(folder, []).append(row)
 
     def scan_keys(self) -> pa.Array:
         """Return the keys of all films of the scan."""
@@ -76,7 +81,10 @@ class StudyLookup:
     def _studies_named(self, name: str, value: str) -> frozenset[str]:
         if name == FILE_NAME:
             exact = (self._studies_by_identifier[column].get(value, frozenset()) for column in _LINKAGE_COLUMNS)
-            return next(filter(None, exact), self._studies_of_rows(self._rows_by_stem.get(value, ())))
+            by_rows = (
+                self._studies_of_rows(rows.get(value, ())) for rows in (self._rows_by_folder, self._rows_by_stem)
+            )
+            return next(filter(None, (*exact, *by_rows)), frozenset())
         if name == "path":
             return self._studies_of_path(value)
         return self._studies_by_identifier[name].get(value, frozenset())

@@ -34,12 +34,13 @@ def chest(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
     size = anatomy.size
     pose = about_y((-np.pi / 2 if lateral else 0.0) + 0.4 * obliquity)
     skin, inner = lateral_organs(anatomy) if lateral else frontal_organs(anatomy)
-    bones = (*_ribs(anatomy), *_spine(anatomy), *(_sternum(anatomy) if lateral else _shoulders(anatomy)))
+    bones = (*ribs(anatomy), *spine(anatomy), *(_sternum(anatomy) if lateral else _shoulders(anatomy)))
     wide = 148.0 if lateral else 182.0
     return Scene(pose, (-wide * size, -205 * size, wide * size, 215 * size), skin, inner, bones, 0.9, 120)
 
 
-def _ribs(anatomy: Anatomy) -> Iterator[Bone]:
+def ribs(anatomy: Anatomy) -> Iterator[Bone]:
+    """Make the ribs of both sides."""
     draw = anatomy.proportions(7)
     droop = draw.normal(1.0, 0.12)
     wall = 1.1 * anatomy.wall() * anatomy.size
@@ -56,8 +57,8 @@ def _ribs(anatomy: Anatomy) -> Iterator[Bone]:
             yield _bone(anatomy, rib, grain=0.1, breakable=True)
 
 
-def _spine(anatomy: Anatomy) -> Iterator[Bone]:
-    """Vertebral bodies, pedicles and spinous processes."""
+def spine(anatomy: Anatomy) -> Iterator[Bone]:
+    """Make vertebral bodies, pedicles and spinous processes."""
     size = anatomy.size
     sway = anatomy.proportions(8).normal(0, 2.5)
     for k in range(_VERTEBRAE):
@@ -81,20 +82,37 @@ def _spine(anatomy: Anatomy) -> Iterator[Bone]:
 
 def _shoulders(anatomy: Anatomy) -> Iterator[Bone]:
     """Clavicles, scapulae and humeri, for the frontal view."""
-    lift = anatomy.proportions(9).normal(0, 5)
     for side in (-1.0, 1.0):
-        yield _clavicle(anatomy, side, lift)
-        border = ((104, 96), (112, 40), (122, -18), (134, 0), (148, 60), (152, 104), (140, 118), (120, 118))
-        blade = np.array([(side * x, y) for x, y in border]) * anatomy.size
-        yield _bone(anatomy, Outline(blade, 7 * anatomy.size, 7 * anatomy.size, wall=2.0 * anatomy.size), grain=0.05)
-        path = ((118, 112, -40), (146, 132 + lift, -40), (166, 134 + lift, -20))
-        acromion = spline(np.array([(side * x, y, z) for x, y, z in path])) * anatomy.size
-        radii = np.full(len(acromion), 6.0 * anatomy.size)
-        yield _bone(anatomy, Tube(acromion, radii, wall=anatomy.size), grain=0.1)
-        yield _upper_arm(anatomy, side)
+        yield clavicle(anatomy, side)
+        yield from scapula(anatomy, side)
+        yield upper_arm(anatomy, side)
 
 
-def _clavicle(anatomy: Anatomy, side: float, lift: float) -> Bone:
+def _lift(anatomy: Anatomy) -> float:
+    """Height of the shoulders, mm."""
+    return float(anatomy.proportions(9).normal(0, 5))
+
+
+def scapula(anatomy: Anatomy, side: float) -> tuple[Bone, Bone]:
+    """Make the blade, a silhouette, and the acromion with its spine.
+
+    Args:
+        anatomy: body parameters.
+        side: -1 right, 1 left.
+    """
+    lift = _lift(anatomy)
+    border = ((104, 96), (112, 40), (122, -18), (134, 0), (148, 60), (152, 104), (140, 118), (120, 118))
+    outline = np.array([(side * x, y) for x, y in border]) * anatomy.size
+    blade = _bone(anatomy, Outline(outline, 7 * anatomy.size, 7 * anatomy.size, wall=2.0 * anatomy.size), grain=0.05)
+    path = ((118, 112, -40), (146, 132 + lift, -40), (166, 134 + lift, -20))
+    acromion = spline(np.array([(side * x, y, z) for x, y, z in path])) * anatomy.size
+    radii = np.full(len(acromion), 6.0 * anatomy.size)
+    return blade, _bone(anatomy, Tube(acromion, radii, wall=anatomy.size), grain=0.1)
+
+
+def clavicle(anatomy: Anatomy, side: float) -> Bone:
+    """Make the clavicle of the right (-1) or left (1) ``side``."""
+    lift = _lift(anatomy)
     path = ((12, 118, 40), (45, 121, 48), (85, 134 + lift, 30), (125, 141 + lift, -4), (152, 136 + lift, -18))
     points = spline(np.array([(side * x, y, z) for x, y, z in path])) * anatomy.size
     radii = np.interp(np.linspace(0, 1, len(points)), (0, 0.15, 0.5, 1), (8.5, 6.6, 5.6, 7.0)) * anatomy.size
@@ -102,7 +120,8 @@ def _clavicle(anatomy: Anatomy, side: float, lift: float) -> Bone:
     return _bone(anatomy, Tube(points, radii, wall=wall), grain=0.15, breakable=True)
 
 
-def _upper_arm(anatomy: Anatomy, side: float) -> Bone:
+def upper_arm(anatomy: Anatomy, side: float) -> Bone:
+    """Make the humerus of the right (-1) or left (1) ``side``."""
     size = anatomy.size
     sections = ((0.0, 21.0, 1.0), (0.3, 12.0, 3.4), (1.0, 11.0, 4.0))
     shaft = Shaft(

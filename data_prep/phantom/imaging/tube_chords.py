@@ -140,7 +140,7 @@ def _cells(grid: Map, start: Vector, span: Vector, reach: Vector) -> tuple[_Cell
     """First cell and number of cells of a regular grid within ``reach`` of the range from start to start + span."""
     first, step = float(grid[0]), float(grid[1] - grid[0]) if len(grid) > 1 else 1.0
     low, high = np.minimum(start, start + span), np.maximum(start, start + span)
-    begin = np.maximum(((low - reach - first) / step).astype(np.int64), 0)
+    begin = np.clip(((low - reach - first) / step).astype(np.int64), 0, len(grid))
     end = np.minimum(np.maximum(((high + reach - first) / step).astype(np.int64) + 2, 0), len(grid))
     return begin, np.maximum(end - begin, 0)
 

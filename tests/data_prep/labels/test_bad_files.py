@@ -89,7 +89,7 @@ def test_tables_of_another_task_are_rejected(folders: Folders) -> None:
     ("table", "message"),
     [
         ("1.2.826.111,1,0\n1.2.826.111,1,0\n", "line 3: the row labels the film of line 2 again"),
-        ("1.2.826.111,1,perhaps\n", "line 2: the cell in column 3 is no value"),
+        ("1.2.826.111,1,perhaps\n1.2.826.222,1,0\n", "line 2: the cell in column 3 is no value"),
         ("9.9,1,0\n", "line 2: no film of the scan has this name"),
         ("1.2.826.111,1\n", "line 2: 2 cells"),
     ],

@@ -190,7 +190,7 @@ def test_an_error_in_the_boxes_is_raised_with_its_line(folders: Folders, row: st
 def test_earlier_labels_are_kept_when_a_table_has_errors(folders: Folders) -> None:
     folders.run(LABELS, BOXES)
     before = (folders.public / "labels.parquet").read_bytes(), (folders.public / "boxes.parquet").read_bytes()
-    for table, boxes in ((LABELS.replace("uncertain", "maybe"), BOXES), (LABELS.replace("1.2.826", "9.9"), None)):
+    for table, boxes in ((LABELS.replace("uncertain", "perhaps"), BOXES), (LABELS.replace("1.2.826", "9.9"), None)):
         with pytest.raises(LabelError):
             folders.run(table, boxes)
     assert ((folders.public / "labels.parquet").read_bytes(), (folders.public / "boxes.parquet").read_bytes()) == before

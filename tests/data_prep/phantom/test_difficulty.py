@@ -50,6 +50,18 @@ def test_hard_writes_the_bytes_of_earlier_versions(tmp_path: Path) -> None:
     assert tuple(files) == HARD_FILES
 
 
+CLINICAL_ARCHIVE = "24ce0129afa15900c90bd1b37d2964f5d58118528c5931c1c0f1d83f729eb6d6"
+"""SHA-256 of all paths and contents: 4 patients, seed 5, fractures on one scanner, as before there were layouts."""
+
+
+def test_the_general_layout_keeps_its_bytes(tmp_path: Path) -> None:
+    out, digest = tmp_path / "out", hashlib.sha256()
+    write_archive(out, patients=4, seed=5, workers=1, level="clinical", confound="fracture=0.7", scale=0.15)
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(out).as_posix().encode() + path.read_bytes())
+    assert digest.hexdigest() == CLINICAL_ARCHIVE
+
+
 def test_an_unknown_level_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="clear, clinical, hard"):
         write_archive(tmp_path / "out", patients=1, seed=0, workers=1, level="easy")

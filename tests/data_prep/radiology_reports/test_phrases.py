@@ -81,4 +81,4 @@ def test_keys_are_known() -> None:
     assert {entry.key for entry in read_word_list("assertion_both")} <= kinds
     assert {entry.key for entry in read_word_list("spelling")} == {"word", "stem", "right"}
     assert {entry.key for entry in read_word_list("answers")} == {"absent", "present", "uncertain", "not_mentioned"}
-    assert {entry.key for entry in read_word_list("sections")} == set(Kind.__args__)
+    assert {entry.key for entry in read_word_list("sections")} == {*Kind.__args__, "identifier"}
