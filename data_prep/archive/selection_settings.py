@@ -12,6 +12,8 @@ class SelectionSettings(Settings):
 
     not_human: RuleAction = "reject"
     """Films of animals; keep them for a model of animals."""
+    no_exposure: RuleAction = "reject"
+    """Drawings, forms and other pages that are no exposure, by the values of Image Type that name them."""
     mammography: RuleAction = "reject"
     """Films of the breast."""
     intra_oral: RuleAction = "reject"
@@ -40,7 +42,7 @@ class SelectionSettings(Settings):
     @property
     def off(self) -> set[str]:
         """Newer rules at their default; the record of a folder leaves them out, so that earlier ones stay the same."""
-        return {"not_human"} if self.not_human == "reject" else set()
+        return {rule for rule in ("not_human", "no_exposure") if self.rejects(rule)}
 
     def rejects(self, rule: str) -> bool:
         """Whether films under ``rule`` are rejected."""

@@ -148,6 +148,15 @@ def age_years(age: str, birth: date | None, study: date | None) -> int | None:
     return min(years, MAX_AGE) if 0 <= years <= _MAX_PLAUSIBLE_AGE else None
 
 
+def age_in_years(text: str) -> int | None:
+    """Age in years, from a number (``14.1``) or a DICOM age string (``058Y``, ``011M``)."""
+    try:
+        years = float(text)
+    except ValueError:
+        return age_years(text.zfill(4), None, None)
+    return age_years(f"{int(years):03d}Y", None, None) if 0 <= years < 1000 else None
+
+
 def model_name(text: str) -> str | None:
     """Check a device model name: no word of letters but those of known models, no date and no long number.
 

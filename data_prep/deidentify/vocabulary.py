@@ -13,7 +13,7 @@ lost letters   ``_`` in a text may stand for letters that were lost, ``FU_`` for
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
@@ -26,7 +26,7 @@ _LOST = re.compile("[_?\N{REPLACEMENT CHARACTER}]+")
 _MAX_LOST_LETTERS = 3
 """Letters for which one ``_`` may stand."""
 _MIN_KNOWN_LETTERS = {True: 3, False: 4}
-"""Other letters that such a word needs: with ``_`` between two of them, and at an end. A lost umlaut needs no more than 2."""
+"""Other letters that such a word needs: with ``_`` between two of them, and at an end. A lost umlaut needs but 2."""
 _MIN_PART_LETTERS = 3
 """Letters of each of two spellings that are written together."""
 _MAX_JOINED_LETTERS = 40
@@ -79,16 +79,18 @@ class Vocabulary:
             return Reading(own)
         if {compact, short} & self.ambiguous:
             return Reading(None, doubtful=True)
-        is_doubtful = not self.doubtful.isdisjoint(words)
         if term := self.spellings.get(" ".join(words)):
             return Reading(term)
-        if term := self.spellings.get(" ".join(relevant)):
-            return Reading(term, is_doubtful)
-        if reading := self._read_joined(compact) or self._read_joined(short):
-            return Reading(reading.term, reading.doubtful or is_doubtful)
-        if term := self.spellings.get(" ".join(word for word in relevant if len(word) > 1)):
-            return Reading(term, is_doubtful)
-        return self._read_with_lost_letters(text) or Reading()
+        reading = (
+            self._read_words(relevant)
+            or self._read_joined(compact)
+            or self._read_joined(short)
+            or self._read_words([word for word in relevant if len(word) > 1])
+            or self._read_with_lost_letters(text)
+            or Reading()
+        )
+        is_doubtful = reading.term is not None and not self.doubtful.isdisjoint(words)
+        return Reading(reading.term, reading.doubtful or is_doubtful)
 
     def find(self, text: str) -> str | None:
         """The first standard term with a spelling that occurs in ``text`` as whole words; None if there is none."""
@@ -110,6 +112,10 @@ class Vocabulary:
         for spelling, term in self.spellings.items():
             compact.setdefault(spelling.replace(" ", ""), term)
         return compact | self.own
+
+    def _read_words(self, words: Sequence[str]) -> Reading | None:
+        term = self.spellings.get(" ".join(words))
+        return Reading(term) if term else None
 
     def _read_joined(self, compact: str) -> Reading | None:
         for core, is_doubtful in self._without_joined(compact):
@@ -189,8 +195,8 @@ def _with_lost_umlauts(word: str) -> str | None:
 def vocabulary(name: str) -> Vocabulary:
     """Read the list ``words/<name>.txt``.
 
-    Its lines are ``STANDARD: spelling, spelling``; or words that are dropped (``-:``), that are dropped and may be written
-    together with a spelling (``+:``), that make it doubtful as well (``~:``); or that are never read (``!:``).
+    Its lines are ``STANDARD: spelling, spelling``; or words that are dropped (``-:``), that are dropped and may be
+    written together with a spelling (``+:``), that make it doubtful as well (``~:``); or that are never read (``!:``).
     """
     spellings: dict[str, str] = {}
     lost: dict[str, set[str]] = {}
