@@ -12,8 +12,6 @@ class SelectionSettings(Settings):
 
     not_human: RuleAction = "reject"
     """Films of animals; keep them for a model of animals."""
-    no_exposure: RuleAction = "reject"
-    """Drawings, forms and other pages that are no exposure, by the values of Image Type that name them."""
     mammography: RuleAction = "reject"
     """Films of the breast."""
     intra_oral: RuleAction = "reject"
@@ -28,6 +26,8 @@ class SelectionSettings(Settings):
     """Raw detector values of an exposure whose processed film is kept."""
     burned_in_annotation: RuleAction = "reject"
     """Files that declare text in the picture; it may be a name."""
+    no_exposure: RuleAction = "reject"
+    """Drawings, forms and other pages that are no exposure and may show a name; Image Type names them."""
     secondary_capture: RuleAction = "reject"
     """Copies made by another program; they may show a name."""
     digitized_film: RuleAction = "reject"

@@ -11,12 +11,24 @@ _EXAMINATION = ("PRIMARY", "SECONDARY")
 """Value 2: whether the image was made during the examination."""
 _PAGES = frozenset(
     {
-        *("DRAWING", "FORM", "FORMULAR", "PAGE", "TEXT", "TEXT_PAGE", "REPORT", "DOCUMENT", "WORKSHEET", "PROTOCOL"),
-        *("GRAPH", "GRAPHIC", "GRAPHICS", "CHART", "DIAGRAM", "HISTOGRAM", "PLOT", "LEGEND", "LOGO", "SIGNATURE"),
-        *("QUESTIONNAIRE", "DOSE_REPORT", "DOSE_INFO", "PATIENT_PROTOCOL"),
+        *(
+            "DRAWING",
+            "FORM",
+            "FORMULAR",
+            "PAGE",
+            "TEXT",
+            "TEXT_PAGE",
+            "GRAPH",
+            "GRAPHIC",
+            "GRAPHICS",
+            "CHART",
+            "DIAGRAM",
+        ),
+        *("HISTOGRAM", "PLOT", "LEGEND", "LOGO", "SIGNATURE", "QUESTIONNAIRE"),
     }
 )
-"""Further values of pages that show no exposure."""
+"""Further values of pages that show no exposure. Reports, dose sheets and screens have a rule of their own,
+``screenshot``."""
 _DRAWING = re.compile("DRAWING|ZEICHNUNG|SKETCH|SKIZZE")
 _FURTHER = _PAGES | {
     *("POST_PROCESSED", "PROCESSED", "REPROCESSED", "RAW", "FILTERED", "ENHANCED", "SUBTRACTION", "AVERAGE", "MPR"),
@@ -32,6 +44,7 @@ _FURTHER = _PAGES | {
         "MOSAIC",
     ),
     *("SINGLE_PLANE", "BIPLANE_A", "BIPLANE_B", "DUAL_ENERGY", "BONE", "SOFT_TISSUE", "TOMOSYNTHESIS", "GENERATED_2D"),
+    *("REPORT", "DOCUMENT", "WORKSHEET", "PROTOCOL", "DOSE_REPORT", "DOSE_INFO", "PATIENT_PROTOCOL"),
     *("SCREEN_SAVE", "SCREENSHOT", "HARDCOPY", "ANNOTATED", "QUICK_LOOK", "COMPRESSED", "DIGITIZED", "FLUORO", "NONE"),
 }
 """Values from the third on that may be public: terms of the standard and words that makers use for kinds of images."""

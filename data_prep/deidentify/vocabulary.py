@@ -29,7 +29,8 @@ _MIN_KNOWN_LETTERS = {True: 3, False: 4}
 """Other letters that such a word needs: with ``_`` between two of them, and at an end. A lost umlaut needs but 2."""
 _MIN_PART_LETTERS = 3
 """Letters of each of two spellings that are written together."""
-_MAX_JOINED_LETTERS = 40
+_MAX_JOINED_LETTERS, _MAX_MARKED_LETTERS = 40, 120
+"""Letters of a text that is read by these rules, without and with its spaces."""
 
 
 class Reading(NamedTuple):
@@ -103,7 +104,7 @@ class Vocabulary:
         Args:
             words: word → standard term.
         """
-        return replace(self, own={"".join(normalise(word).split()): term for word, term in words.items()})
+        return replace(self, own={_compact(word): term for word, term in words.items()})
 
     @cached_property
     def _compact(self) -> dict[str, str]:
@@ -150,13 +151,14 @@ class Vocabulary:
 
     def _read_with_lost_letters(self, text: str) -> Reading | None:
         marked = _LOST.sub("_", text)
-        pieces = (normalise(piece).replace(" ", "") for piece in marked.split("_"))
-        compact = "_".join(pieces)
-        if "_" not in marked or len(compact) > _MAX_JOINED_LETTERS:
+        if "_" not in marked or len(marked) > _MAX_MARKED_LETTERS:
             return None
-        for core, is_doubtful in self._without_joined(compact):
-            if "_" in core and (term := self._term_with_lost_letters(core)):
-                return Reading(term, is_doubtful)
+        tokens = ["_".join(map(_compact, token.split("_"))) for token in re.split(r"[^\w]+", marked)]
+        relevant = [token for token in tokens if token not in self.ignored and (len(token) > 1 or token == "_")]
+        for compact in ("".join(tokens), "".join(relevant)):
+            for core, is_doubtful in self._without_joined(compact):
+                if "_" in core and (term := self._term_with_lost_letters(core)):
+                    return Reading(term, is_doubtful)
         return None
 
     def _term_with_lost_letters(self, core: str) -> str | None:
@@ -176,6 +178,10 @@ def normalise(text: str) -> str:
     return " ".join(re.findall("[a-z0-9]+", plain))
 
 
+def _compact(text: str) -> str:
+    return normalise(text).replace(" ", "")
+
+
 def _spellings(word: str) -> Iterator[str]:
     """All ways to write a word of a list: each umlaut with its dots (which are ignored) or without."""
     letters = unicodedata.normalize("NFC", word.lower())
@@ -187,7 +193,7 @@ def _with_lost_umlauts(word: str) -> str | None:
     """The word without spaces, with ``_`` for its umlaut; None if it has none, or several."""
     letters = unicodedata.normalize("NFC", word.lower())
     pieces = re.split(f"[{''.join(_UMLAUTS)}]", letters)
-    known = [normalise(piece).replace(" ", "") for piece in pieces]
+    known = [_compact(piece) for piece in pieces]
     return "_".join(known) if len(pieces) == 2 and len("".join(known)) > 1 else None
 
 
