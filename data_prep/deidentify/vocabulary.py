@@ -104,7 +104,7 @@ class Vocabulary:
         Args:
             words: word → standard term.
         """
-        return replace(self, own={_compact(word): term for word, term in words.items()})
+        return replace(self, own={without_spaces(word): term for word, term in words.items()})
 
     @cached_property
     def _compact(self) -> dict[str, str]:
@@ -153,7 +153,7 @@ class Vocabulary:
         marked = _LOST.sub("_", text)
         if "_" not in marked or len(marked) > _MAX_MARKED_LETTERS:
             return None
-        tokens = ["_".join(map(_compact, token.split("_"))) for token in re.split(r"[^\w]+", marked)]
+        tokens = ["_".join(map(without_spaces, token.split("_"))) for token in re.split(r"[^\w]+", marked)]
         relevant = [token for token in tokens if token not in self.ignored and (len(token) > 1 or token == "_")]
         for compact in ("".join(tokens), "".join(relevant)):
             for core, is_doubtful in self._without_joined(compact):
@@ -178,7 +178,8 @@ def normalise(text: str) -> str:
     return " ".join(re.findall("[a-z0-9]+", plain))
 
 
-def _compact(text: str) -> str:
+def without_spaces(text: str) -> str:
+    """Normalise to one word of lower-case ASCII letters and digits."""
     return normalise(text).replace(" ", "")
 
 
@@ -193,7 +194,7 @@ def _with_lost_umlauts(word: str) -> str | None:
     """The word without spaces, with ``_`` for its umlaut; None if it has none, or several."""
     letters = unicodedata.normalize("NFC", word.lower())
     pieces = re.split(f"[{''.join(_UMLAUTS)}]", letters)
-    known = [_compact(piece) for piece in pieces]
+    known = [without_spaces(piece) for piece in pieces]
     return "_".join(known) if len(pieces) == 2 and len("".join(known)) > 1 else None
 
 

@@ -22,7 +22,7 @@ from data_prep.archive.stated_facts import (
     word_column,
 )
 from data_prep.deidentify import safe_header_values
-from data_prep.deidentify.vocabulary import Vocabulary, normalise, vocabulary
+from data_prep.deidentify.vocabulary import Vocabulary, vocabulary, without_spaces
 from data_prep.runtime.csv_text import csv_text
 from data_prep.scan.corrections import Corrections
 from data_prep.scan.settings import ScanSettings
@@ -189,6 +189,6 @@ def _doubtful_words(texts: Mapping[tuple[str, str], pa.Array], words: Vocabulary
         for entry in pc.value_counts(texts["body_part", source].drop_null()).to_pylist():
             reading = words.read(entry["values"])
             if reading.doubtful:
-                word = normalise(entry["values"]).replace(" ", "").upper()
+                word = without_spaces(entry["values"]).upper()
                 found[word, reading.term or ""] += entry["counts"]
     return found

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from data_prep.annotations.settings import ColumnSettings, LayoutName, TableSettings
 from data_prep.archive.settings import ReadSettings
-from data_prep.deidentify.vocabulary import normalise, vocabulary
+from data_prep.deidentify.vocabulary import vocabulary, without_spaces
 from data_prep.settings import Settings
 
 FactSource = Literal["header", "path", "table"]
@@ -42,7 +42,7 @@ class FactsSettings(Settings):
                 similar = difflib.get_close_matches(term.upper(), sorted(terms), 1)
                 hint = f"; is it {similar[0]}?" if similar else f": {', '.join(sorted(terms))}"
                 raise ValueError(f"{word}: {term!r} is no body part{hint}")
-            compact = normalise(word).replace(" ", "")
+            compact = without_spaces(word)
             if len(compact) < 2:
                 raise ValueError(f"{word!r} has fewer than two letters")
             if meanings.setdefault(compact, term) != term:
