@@ -192,7 +192,7 @@ def _missing_value_decisions(content: ReportContent) -> Iterator[Decision]:
                 "words" if content.private else "census",
                 f"{percent(missing / content.films)} of the films state no known {name}",
                 f"{_count(missing, 'film')} without a header entry, or with a spelling on no list. {consequence}",
-                "Give the terms of the archive (unmapped.csv in the private folder) as facts.words, or the values by path"
+                "Give the terms of the archive (unmapped.csv in the private folder) as facts.words, or values by path"
                 " or table. Then scan and shard again.",
             )  # fmt: skip
     if content.census.unknown:
