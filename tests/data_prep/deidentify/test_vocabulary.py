@@ -91,6 +91,7 @@ BY_RULES = {
     "FACE": "Gesichts*knochen FACIALBONES",
     "HUMERUS": "UPPERARM OBERARMKLEINKIND",
     "RIB": "DX*Rippen RIPPEN_NEU",
+    "CHEST": "PORTABLECHEST THORAXKLEINKIND BABYTHORAX T_RAX",
     "PELVIS": "BECKEN_NEU BECKENUEBERSICHT BECKEN_BERSICHT",
 }
 DOUBTFUL_BY_RULES = {
@@ -124,6 +125,11 @@ UNKNOWN = [
     ),
     *("FUSSBALL", "KNIEBEUGE", "NEU", "PORT", "BETT", "PORTAL", "BETTINA", "DX", "KLEINKIND", "OS", "US", "KG", "HGB"),
     *(
+        "NEWSG",
+        "NEWS G",
+        "OSGOOD",
+        "PORTLAND",
+        "NEUHAUS",
         "FÜSSLI",
         "OSGRE",
         "LOSG",

@@ -179,10 +179,10 @@ def test_the_patient_of_a_silent_header_comes_from_the_path(tmp_path: Path) -> N
         write_film(tmp_path / "archive" / name, patient_id=patient, study=name)
     rows, _ = scanned(tmp_path / "archive", tmp_path / "private")
     assert all(row["patient_known"] for row in rows.values())
-    patient = {name: row["patient"] for name, row in rows.items()}
-    assert patient["a"] == patient["b"] != patient["c"] == patient["d"]
+    of_film = {name: row["patient"] for name, row in rows.items()}
+    assert of_film["a"] == of_film["b"] != of_film["c"] == of_film["d"]
     plain, _ = scanned(tmp_path / "archive", tmp_path / "plain", image_pattern=None)
-    assert not plain["a"]["patient_known"] and plain["c"]["patient"] == patient["c"]
+    assert not plain["a"]["patient_known"] and plain["c"]["patient"] == of_film["c"]
 
 
 @pytest.mark.parametrize(
