@@ -88,7 +88,11 @@ class ScanSummary:
             for rule, count in self.marked.items()
         ]
         lines += [
-            (f"  unmapped {name}", count, f"values not in the vocabulary: see {UNMAPPED_FILE} in the private folder")
+            (
+                f"  unmapped {name}",
+                count,
+                f"words of no vocabulary: see {UNMAPPED_FILE} in the private folder{_hint(name)}",
+            )
             for name, count in self.unmapped.items()
         ]
         lines += [
@@ -107,6 +111,10 @@ class ScanSummary:
             lines.append(("missing files", self.missing, "listed in a DICOMDIR but do not exist"))
         text = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
         return "\n".join([text, *map(format_cross_table, self.cross), *([self.tables] if self.tables else [])])
+
+
+def _hint(fact: str) -> str:
+    return "; facts.words adds them" if fact == "body_part" else ""
 
 
 def format_cross_table(table: CrossTable) -> str:
