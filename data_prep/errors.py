@@ -58,6 +58,7 @@ class Reason(StrEnum):
     NOT_A_RADIOGRAPH = "not_a_radiograph"
     DOCUMENT = "document"
     NOT_HUMAN = "not_human"
+    NO_EXPOSURE = "no_exposure"
     MAMMOGRAPHY = "mammography"
     INTRA_ORAL = "intra_oral"
     FLUOROSCOPY = "fluoroscopy"

@@ -20,6 +20,8 @@ from data_prep.archive.file_facts import FileRow
 from data_prep.archive.reject_by_header import format_marks
 from data_prep.archive.species import SPECIES_ELEMENTS, is_animal
 from data_prep.deidentify import safe_header_values
+from data_prep.deidentify.image_type import image_type as closed_image_type
+from data_prep.deidentify.image_type import is_page
 from data_prep.deidentify.person_digests import date_digests, name_digests
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.dicom.dicom_header import Header, read_header_elements
@@ -200,6 +202,7 @@ def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
         "transfer_syntax": str(DeflatedExplicitVRLittleEndian) if header.is_deflated else _transfer_syntax(facts),
         "modality": safe_header_values.modality(modality),
         "presentation_intent": intent,
+        "image_type": closed_image_type(_texts(facts, "ImageType")),
         "laterality": safe_header_values.laterality(_text(facts, "ImageLaterality"))
         or safe_header_values.laterality(_text(facts, "Laterality")),
         "sex": safe_header_values.sex(_text(facts, "PatientSex")),
@@ -242,6 +245,8 @@ def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -
     rules = {rule} if (rule := _RULE_BY_SOP_CLASS.get(sop_class)) else set()
     if is_animal(facts):
         rules.add(Reason.NOT_HUMAN)
+    if is_page(_texts(facts, "ImageType")):
+        rules.add(Reason.NO_EXPOSURE)
     if _LOCALIZER.search(image_type):
         rules.add(Reason.LOCALIZER)
     if _text(facts, "BurnedInAnnotation").upper() not in ("", "NO"):
@@ -270,15 +275,14 @@ def _exposure_facts(facts: FileDataset) -> dict[str, object]:
 
 
 def _body_part_and_view(facts: FileDataset) -> dict[str, str | None]:
-    """Body part and view as standard terms, and the header values that the vocabularies do not contain."""
+    """Body part and view as the header has them, and as standard terms."""
     body_part = _text(facts, "BodyPartExamined") or _code_meaning(facts, "AnatomicRegionSequence")
     view = _text(facts, "ViewPosition") or _code_meaning(facts, "ViewCodeSequence")
-    standard_body_part, standard_view = safe_header_values.body_part(body_part), safe_header_values.view(view)
     return {
-        "body_part": standard_body_part,
-        "view": standard_view,
-        "unmapped_body_part": body_part if body_part and standard_body_part is None else None,
-        "unmapped_view": view if view and standard_view is None else None,
+        "body_part": safe_header_values.body_part(body_part),
+        "view": safe_header_values.view(view),
+        "body_part_word": body_part or None,
+        "view_word": view or None,
     }
 
 

@@ -19,11 +19,12 @@ import pydicom
 from data_prep import archive, deidentify, dicom
 from data_prep.archive.manifest import HEADERS_FILE, MANIFEST_SCHEMA
 from data_prep.archive.settings import ReadSettings
+from data_prep.archive.stated_facts import FACTS, USED_COLUMNS
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.runtime.atomic_write import PRIVATE_MODE, sync_folder, synced_file
 
-_COMPUTED = frozenset({"row", "patient", "patient_known", "study_day", "twin"})
-"""Columns of the manifest that are computed from the rows of several files."""
+_COMPUTED = frozenset({"row", "patient", "patient_known", "study_day", "twin", *USED_COLUMNS} - set(FACTS))
+"""Columns of the manifest that are computed from the rows of several files, or from other sources than the header."""
 
 HEADERS_SCHEMA = pa.schema(
     [
@@ -43,13 +44,14 @@ HEADERS_SCHEMA = pa.schema(
         ("irradiation_event", pa.string()),
         ("acquired", pa.string()),
         ("sources", pa.list_(pa.string())),
-        ("unmapped_body_part", pa.string()),
-        ("unmapped_view", pa.string()),
+        ("body_part_word", pa.string()),
+        ("view_word", pa.string()),
         ("missing", pa.int32()),
     ]
 )
-"""``missing`` is the number of files that a DICOMDIR refers to and that do not exist; such a row is never reused, since
-it depends on other files."""
+"""``body_part``, ``view``, ``laterality``, ``sex`` and ``age_years`` are those of the header, ``body_part_word`` and
+``view_word`` the texts that it has for them. ``missing`` is the number of files that a DICOMDIR refers to and that do
+not exist; such a row is never reused, since it depends on other files."""
 
 _BATCH_ROWS = 4096
 _FRESH_NS = 10 * 10**9

@@ -11,7 +11,6 @@ from data_prep.archive.file_facts import FileRow
 from data_prep.archive.file_listing import path_text
 from data_prep.archive.reject_by_header import format_marks
 from data_prep.archive.settings import ReadSettings
-from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import Reason
 
@@ -107,24 +106,30 @@ def _metadata_text(value: object) -> str:
 
 
 def _facts_of_path(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, object]:
-    """Keys, body part and view from the path, by ``image_pattern``; without a pattern each film is its own study."""
-    match = re.search(settings.image_pattern, below) if settings.image_pattern else None
-    groups = {name: path_text((text or "").strip()) for name, text in match.groupdict().items()} if match else {}
+    """Keys of the film, its patient and its study from the path, by ``image_pattern``; else each film is a study."""
+    groups = groups_of_path(below, settings.image_pattern)
     patient_id, study = groups.get("patient", ""), groups.get("study", "")
     key = pseudonyms.film_of_path(settings.source, below)
-    mapped = {
-        "body_part": safe_header_values.body_part(groups.get("body_part", "")),
-        "view": safe_header_values.view(groups.get("view", "")),
-    }
-    facts: dict[str, object] = {
+    return {
         "key": key,
         "patient_id": patient_id or None,
         "study": pseudonyms.study_of_name(settings.source, patient_id, study)
         if study
         else pseudonyms.study_of_film(key),
         "series": pseudonyms.series_of_film(key),
-        **mapped,
     }
-    return facts | {
-        f"unmapped_{name}": groups[name] for name, term in mapped.items() if groups.get(name) and term is None
-    }
+
+
+def groups_of_path(below: str, pattern: str | None) -> dict[str, str]:
+    """Find what the path of a file states.
+
+    Args:
+        below: path relative to the archive.
+        pattern: the setting ``image_pattern``.
+
+    Returns:
+        Named group → text that is not empty; no groups if the pattern does not match.
+    """
+    match = re.search(pattern, below) if pattern else None
+    texts = match.groupdict() if match else {}
+    return {name: path_text(text.strip()) for name, text in texts.items() if text and text.strip()}

@@ -3,7 +3,9 @@
 PRIVATE/            mode 0700, files 0600
   manifest.parquet  one row per file: screened facts and keys, or the reason why it is no film (MANIFEST_SCHEMA)
   linkage.parquet   one row per file: path and original identifiers → key (LINKAGE_SCHEMA)
-  unmapped.csv      body parts and views of the headers that the vocabularies do not contain
+  facts.parquet     one row per file: what header, path and table state (data_prep.archive.stated_facts)
+  unmapped.csv      body parts and views that the vocabularies do not contain
+  differences.csv   films of which header, path and table state different facts
   headers.arrow     one row per file: all header facts, for the next scan (data_prep.archive.header_cache)
 """
 
@@ -12,9 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.archive.stated_facts import FACTS, USED_COLUMNS
 from data_prep.errors import ArchiveError
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file, atomic_text, is_temporary
 from data_prep.runtime.folder_lock import LOCK_FILE
+from data_prep.shard_format.parquet_bytes import with_null_columns
 
 MANIFEST_VERSION = 3
 MANIFEST_SCHEMA = pa.schema(
@@ -41,11 +45,18 @@ MANIFEST_SCHEMA = pa.schema(
         ("bits_stored", pa.int16()),
         ("photometric", pa.string()),
         ("presentation_intent", pa.string()),
+        ("image_type", pa.string()),
         ("body_part", pa.string()),
         ("view", pa.string()),
         ("laterality", pa.string()),
         ("sex", pa.string()),
         ("age_years", pa.int16()),
+        ("body_part_from", pa.string()),
+        ("view_from", pa.string()),
+        ("laterality_from", pa.string()),
+        ("sex_from", pa.string()),
+        ("age_years_from", pa.string()),
+        ("body_part_doubtful", pa.bool_()),
         ("manufacturer", pa.string()),
         ("model", pa.string()),
         ("pixel_spacing_mm", pa.list_(pa.float32())),
@@ -56,7 +67,12 @@ MANIFEST_SCHEMA = pa.schema(
 that apply to its header, and ``twin`` is the key of the film for presentation of the same exposure. ``frames`` is the
 number of films in the file; null means one. ``rows`` and ``columns`` are those of the file, before the EXIF
 ``orientation`` is applied; ``pixel_spacing_mm`` is the (row, column) spacing of the file's raster (a list of variable
-size: Parquet cannot read nulls among lists of fixed size)."""
+size: Parquet cannot read nulls among lists of fixed size). ``image_type``: see ``data_prep.deidentify.image_type``. The
+columns ``…_from`` name the source of a fact (``data_prep.archive.stated_facts``); ``body_part_doubtful`` is true where
+its word is not to be relied on."""
+
+LATER_COLUMNS = ("image_type", *USED_COLUMNS[len(FACTS) :])
+"""Columns that manifests of earlier releases lack; they are read as null."""
 
 LINKAGE_SCHEMA = pa.schema(
     [
@@ -81,6 +97,7 @@ patient would have if no header named an issuer: a public folder that was begun 
 MANIFEST_FILE = "manifest.parquet"
 LINKAGE_FILE = "linkage.parquet"
 UNMAPPED_FILE = "unmapped.csv"
+STATED_FILE, DIFFERENCES_FILE = "facts.parquet", "differences.csv"
 HEADERS_FILE = "headers.arrow"
 LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE = "labels.csv", "boxes.csv", "splits.csv", "problems.csv"
 """Written only if the archive is a public data set with tables: see ``data_prep.public_datasets.dataset_tables``."""
@@ -157,7 +174,8 @@ def prepare_private(private: Path) -> None:
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any((private / name).exists() for name in (MANIFEST_FILE, LINKAGE_FILE, HEADERS_FILE)):
-            known_names = {UNMAPPED_FILE, LOCK_FILE, LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
+            known_names = {UNMAPPED_FILE, STATED_FILE, DIFFERENCES_FILE, LOCK_FILE}
+            known_names |= {LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
             if any(path.name not in known_names and not is_temporary(path) for path in private.iterdir()):
                 raise ArchiveError(f"{private} holds other files. Give a new or an empty folder as --out.")
         private.chmod(0o700)
@@ -183,6 +201,8 @@ def read_manifest(private: Path) -> pa.Table:
         ArchiveError: the folder is missing, holds no manifest, or the manifest is damaged or of another version.
     """
     table = _read(private, MANIFEST_FILE)
+    if not set(LATER_COLUMNS) & set(table.column_names):
+        table = with_null_columns(table, MANIFEST_SCHEMA)
     version = (table.schema.metadata or {}).get(_VERSION, b"none").decode("ascii", "replace")
     if version != str(MANIFEST_VERSION) or not table.schema.equals(MANIFEST_SCHEMA):
         raise ArchiveError(

@@ -26,6 +26,8 @@ class SelectionSettings(Settings):
     """Raw detector values of an exposure whose processed film is kept."""
     burned_in_annotation: RuleAction = "reject"
     """Files that declare text in the picture; it may be a name."""
+    no_exposure: RuleAction = "reject"
+    """Drawings, forms and other pages that are no exposure and may show a name; Image Type names them."""
     secondary_capture: RuleAction = "reject"
     """Copies made by another program; they may show a name."""
     digitized_film: RuleAction = "reject"
@@ -40,7 +42,7 @@ class SelectionSettings(Settings):
     @property
     def off(self) -> set[str]:
         """Newer rules at their default; the record of a folder leaves them out, so that earlier ones stay the same."""
-        return {"not_human"} if self.not_human == "reject" else set()
+        return {rule for rule in ("not_human", "no_exposure") if self.rejects(rule)}
 
     def rejects(self, rule: str) -> bool:
         """Whether films under ``rule`` are rejected."""

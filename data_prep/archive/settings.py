@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from data_prep.settings import Settings
 
-_IMAGE_GROUPS = {"patient", "study", "body_part", "view"}
+_IMAGE_GROUPS = {"patient", "study", "body_part", "view", "laterality", "sex", "age"}
 
 
 class ReadSettings(Settings):
@@ -15,8 +15,10 @@ class ReadSettings(Settings):
     source: str = ""
     """Issuer of patient numbers, for headers that name none: distinguishes equal numbers of two hospitals."""
     image_pattern: str | None = None
-    r"""Regular expression for the path of a PNG or JPEG relative to its archive, with the named groups ``patient``,
-    ``study``, ``body_part`` and ``view`` (all optional), for example ``(?P<patient>\d{8})_\d{3}``."""
+    r"""Regular expression for the path of a file relative to its archive, with the named groups ``patient``, ``study``,
+    ``body_part``, ``view``, ``laterality``, ``sex`` and ``age`` (all optional): ``(?P<patient>\d{8})_\d{3}`` or
+    ``^(?P<body_part>[^/]+)/``. Of a DICOM file the patient is taken only where its header names none, and the study
+    is always that of its header; for the other facts see ``facts.order``."""
     workers: int = Field(default=0, ge=0)
     """Processes that read headers; 0 starts one per core."""
     read_ahead: int = Field(default=8, ge=1, le=256)

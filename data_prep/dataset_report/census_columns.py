@@ -100,6 +100,7 @@ def _transfer_syntaxes(films: pa.Table) -> Values:
 
 _COMMON_FACETS = (
     FacetDefinition("body_part", "Body part", _column("body_part")),
+    FacetDefinition("body_part_from", "Body part stated by", _column("body_part_from")),
     FacetDefinition("view", "View", _column("view")),
     FacetDefinition("laterality", "Side", _column("laterality")),
     FacetDefinition("sex", "Sex", _column("sex")),
@@ -109,6 +110,7 @@ _COMMON_FACETS = (
     FacetDefinition("bits", "Bits stored", _bits, ordered=True),
     FacetDefinition("photometric", "Photometric interpretation", _column("photometric")),
     FacetDefinition("presentation_intent", "Presentation intent", _column("presentation_intent")),
+    FacetDefinition("image_type", "Image type", _column("image_type")),
 )
 _FILMS_PER_PATIENT = FacetDefinition("films_per_patient", "Films per patient", _films_per_patient, ordered=True)
 PUBLIC_FACETS = (
@@ -120,6 +122,7 @@ PUBLIC_FACETS = (
 PUBLIC_COLUMNS = [
     *("patient", "patient_known", "study", "source_rows", "source_columns", "body_part", "view", "laterality"),
     *("sex", "age_years", "manufacturer", "model", "bits_stored", "photometric", "presentation_intent"),
+    *("body_part_from", "image_type"),
 ]
 """Columns of ``index.parquet`` that these facets need."""
 PRIVATE_FACETS = (

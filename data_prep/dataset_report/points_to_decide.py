@@ -16,6 +16,8 @@ from data_prep.shard_format.rare_values import MIN_PATIENTS, find_rare_values
 
 MAX_FRACTION_CLIPPED = 0.05
 """A larger fraction of clipped films has to be checked."""
+MAX_FRACTION_DIFFERING = 0.01
+"""A larger fraction of films of which the sources of a fact differ needs a decision."""
 MAX_FRACTION_UNKNOWN = 0.1
 """A larger fraction of films without a body part or a view needs a decision."""
 
@@ -69,6 +71,7 @@ def list_decisions(content: ReportContent) -> list[Decision]:
         *_leak_decisions(content),
         *_privacy_decisions(content),
         *_missing_value_decisions(content),
+        *_source_decisions(content),
         *_quality_decisions(content),
     ]
     return sorted(decisions, key=lambda decision: levels.index(decision.level))
@@ -189,8 +192,8 @@ def _missing_value_decisions(content: ReportContent) -> Iterator[Decision]:
                 "words" if content.private else "census",
                 f"{percent(missing / content.films)} of the films state no known {name}",
                 f"{_count(missing, 'film')} without a header entry, or with a spelling on no list. {consequence}",
-                "Add the terms of the archive (unmapped.csv in the private folder) to the list, or give the values"
-                " by path or table. Then scan and shard again.",
+                "Give the terms of the archive (unmapped.csv in the private folder) as facts.words, or values by path"
+                " or table. Then scan and shard again.",
             )  # fmt: skip
     if content.census.unknown:
         yield Decision(
@@ -199,6 +202,20 @@ def _missing_value_decisions(content: ReportContent) -> Iterator[Decision]:
             f"{_count(content.census.unknown, 'film')} without a patient number. Each study counts as one patient, is"
             " used for training, and is never used for validation or testing.",
             "If the archive has the patient numbers, export them, or extract them from paths with image_pattern.",
+        )  # fmt: skip
+
+
+def _source_decisions(content: ReportContent) -> Iterator[Decision]:
+    if content.private is None:
+        return
+    for fact, count in content.private.differing.items():
+        yield Decision(
+            Level.DECIDE if count > MAX_FRACTION_DIFFERING * content.private.census.films else Level.CHECK,
+            RADIOLOGIST_AND_MANAGER, "sources",
+            f"Header, folder or table state another {fact.replace('_', ' ')} for {_count(count, 'film')}",
+            "Headers often keep the setting of an earlier film, and folders hold films that were misfiled.",
+            "See which source is right, set facts.order, and confirm single films in a table (facts.corrections). Then"
+            " scan and shard again.",
         )  # fmt: skip
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.archive.manifest import UNMAPPED_FILE, key_fingerprint, read_manifest
+from data_prep.archive.manifest import STATED_FILE, UNMAPPED_FILE, key_fingerprint, read_manifest
 from data_prep.archive.pixel_digests import read_digests, with_digests
+from data_prep.archive.stated_facts import FACTS, CrossTable, cross_tables, differs, read_stated
 from data_prep.dataset_report import near_duplicates, quality
 from data_prep.dataset_report.census import Census, compute_private_census, compute_public_census, read_study_years
 from data_prep.dataset_report.folder_state import FolderState, read_folder
@@ -20,6 +22,9 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card, read_shard_cards
 from data_prep.shard_format.index import equal_pixels
 
+_CROSSED = frozenset(FACTS) - {"age_years"}
+"""Facts with few enough values for a table."""
+
 
 @dataclass(frozen=True)
 class PrivateFacts:
@@ -28,12 +33,16 @@ class PrivateFacts:
     Attributes:
         files: number of files in the archive.
         census: counts of the readable films before sharding.
-        unmapped: (DICOM attribute, text, number of films) of texts that no vocabulary has, the most frequent first.
+        unmapped: (fact, text, number of films) of texts that no vocabulary has, the most frequent first.
+        cross: films by what header, path and table state, for the facts of which films differ; ages are only counted.
+        differing: fact → films of which two sources state different values.
     """
 
     files: int
     census: Census
     unmapped: list[tuple[str, str, int]]
+    cross: list[CrossTable]
+    differing: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,19 @@ def _collect_private_facts(public: PublicFolder, private: Path) -> PrivateFacts:
             f"{private} was written with another secret than the shards. Give the private folder of these shards"
         )
     census = compute_private_census(manifest, read_study_years(private, manifest.num_rows))
-    return PrivateFacts(manifest.num_rows, census, _read_unmapped(private))
+    cross, differing = _count_differences(private, manifest)
+    return PrivateFacts(manifest.num_rows, census, _read_unmapped(private), cross, differing)
+
+
+def _count_differences(private: Path, manifest: pa.Table) -> tuple[list[CrossTable], dict[str, int]]:
+    """Cross tables and numbers of films of which the sources of a fact differ; none for scans of earlier releases."""
+    stated = read_stated(private / STATED_FILE)
+    if stated is None or not stated["row"].equals(manifest["row"]):
+        return [], {}
+    films = stated.filter(pc.is_null(manifest["reason"]))
+    counts = {fact: pc.sum(differs(films, fact)).as_py() or 0 for fact in FACTS}
+    cross = [table for table in cross_tables(films) if table.differing and table.fact in _CROSSED]
+    return cross, {fact: count for fact, count in counts.items() if count}
 
 
 def _read_unmapped(private: Path) -> list[tuple[str, str, int]]:

@@ -34,6 +34,8 @@ from data_prep.sharding.estimate import format_bytes
 MAX_SUSPECTS = 24
 MAX_PAIRS = 12
 """Films with suspect polarity, and pairs of near duplicates, on the page."""
+MAX_CROSS_ROWS, MAX_CROSS_COLUMNS = 48, 20
+"""Size of a table of what two sources state."""
 MAX_PAGE_BYTES = 10_000_000
 """Bytes; the page is smaller for any number of films."""
 
@@ -154,6 +156,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "equal": _draw_pairs(content, content.equal_pixel_pairs),
         "max_distance": MAX_DISTANCE,
         "kinds": KINDS,
+        "most_rows": MAX_CROSS_ROWS,
+        "most_columns": MAX_CROSS_COLUMNS,
         "splits": quality.count_splits(index),
         "words": plain_words,
     }  # fmt: skip

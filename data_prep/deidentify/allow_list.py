@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from data_prep.deidentify import safe_header_values
+from data_prep.deidentify.image_type import is_image_type
 from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS
 from data_prep.deidentify.vocabulary import vocabulary
 from data_prep.shard_format.apply_display import pack_table, unpack_table
@@ -22,6 +23,8 @@ _HEX = re.compile(r"[0-9a-f]+")
 _STUDY_DAYS = range(-40_000, SHIFT_RANGE_DAYS + 60_000)
 """Day numbers from 1860 to 2134, shifted by up to a century."""
 _SIDE_PIXELS = range(1, 65_536)
+FACT_SOURCES = frozenset({"header", "path", "table", "correction"})
+"""Where a fact of a film comes from."""
 MAX_WINDOWS = 256
 MAX_ABSOLUTE_VALUE = 2.0**40
 """Bound of window and rescale values, far above those that stored values need."""
@@ -102,6 +105,17 @@ SIDECAR_RULES: dict[str, Rule] = {
     "content_mask_version": _integer_in(range(1, CONTENT_MASK_VERSION + 1)),
     "pixel_sha256": _or_none(lambda value: hexadecimal(value, 64)),
 }
+
+
+INDEX_RULES: dict[str, Rule] = {
+    "image_type": _or_none(is_image_type),
+    "body_part_doubtful": _one_of({True, False, None}),
+    **dict.fromkeys(
+        ("body_part_from", "view_from", "laterality_from", "sex_from", "age_years_from"),
+        _or_none(_one_of(FACT_SOURCES)),
+    ),
+}
+"""Columns of the index that come from the manifest and are in no sidecar."""
 
 
 def provenance(value: Any) -> bool:

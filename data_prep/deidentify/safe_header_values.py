@@ -42,8 +42,16 @@ SPACING_ORIGINS = (
     "NominalScannedPixelSpacing",
 )
 """Sources of a pixel spacing, the best first."""
-_LATERALITY = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R", "B": "B", "BOTH": "B", "BILATERAL": "B"}
-_SEX = {"F": "F", "FEMALE": "F", "W": "F", "M": "M", "MALE": "M", "O": "O"}
+_LATERALITY = {
+    **dict.fromkeys(("L", "LEFT", "LT", "LI", "LINKS", "LINKE", "LINKER", "LINKES"), "L"),
+    **dict.fromkeys(("R", "RIGHT", "RT", "RE", "RECHTS", "RECHTE", "RECHTER", "RECHTES"), "R"),
+    **dict.fromkeys(("B", "BOTH", "BILATERAL", "BDS", "BEIDE", "BEIDSEITS"), "B"),
+}
+_SEX = {
+    **dict.fromkeys(("F", "FEMALE", "W", "WEIBLICH"), "F"),
+    **dict.fromkeys(("M", "MALE", "MÄNNLICH", "MAENNLICH"), "M"),
+    "O": "O",
+}
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 _MAX_PLAUSIBLE_AGE = 110
 """Years; a higher age comes from a dummy birth date or an error."""
@@ -77,7 +85,7 @@ def manufacturer(text: str) -> str | None:
 
 def laterality(text: str) -> str | None:
     """Map a text to L, R or B (both)."""
-    return _LATERALITY.get(text.strip().upper())
+    return _LATERALITY.get(text.strip(" .\t").upper())
 
 
 def sex(text: str) -> str | None:
@@ -138,6 +146,15 @@ def age_years(age: str, birth: date | None, study: date | None) -> int | None:
     else:
         return None
     return min(years, MAX_AGE) if 0 <= years <= _MAX_PLAUSIBLE_AGE else None
+
+
+def age_in_years(text: str) -> int | None:
+    """Age in years, from a number (``14.1``) or a DICOM age string (``058Y``, ``011M``)."""
+    try:
+        years = float(text)
+    except ValueError:
+        return age_years(text.zfill(4), None, None)
+    return age_years(f"{int(years):03d}Y", None, None) if 0 <= years < 1000 else None
 
 
 def model_name(text: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import cv2
@@ -30,7 +30,7 @@ from data_prep.shard_format.apply_display import ValueRange, apply_display, disp
 from data_prep.shard_format.content_mask_bits import CONTENT_MASK_VERSION, pack_mask
 from data_prep.shard_format.film_codec import Codec, encode_film
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
-from data_prep.shard_format.index_schema import INDEX_SCHEMA
+from data_prep.shard_format.index_schema import INDEX_SCHEMA, LATER_COLUMNS
 from data_prep.shard_format.sidecar import Display, Provenance, Sidecar, Split
 
 Facts = Mapping[str, Any]
@@ -42,6 +42,8 @@ _MANIFEST_FIELDS = (
     "pixel_spacing_from",
 )
 """Fields of a sidecar that are copied from the manifest; the scan has screened them."""
+_INDEX_FIELDS = LATER_COLUMNS
+"""Columns of the index that are copied from the manifest and are in no sidecar."""
 _INDEX_COLUMNS = tuple(name for name in INDEX_SCHEMA.names if name in Sidecar.model_fields)
 
 _MIN_SIDE_PIXELS = 256
@@ -61,6 +63,7 @@ class Sample:
         polarity_suspect: whether the film is probably inverted.
         clipped: fractions of the content at the dark and at the bright end of the display range.
         perceptual_hash: see :func:`data_prep.film.perceptual_hash.perceptual_hash`.
+        stated: columns that come from the manifest and are in no sidecar.
     """
 
     film: bytes
@@ -70,6 +73,7 @@ class Sample:
     polarity_suspect: bool
     clipped: tuple[float, float]
     perceptual_hash: int | None
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     def without_digests(self) -> "Sample":
         """The same sample without the digests of its pixels."""
@@ -89,6 +93,7 @@ class Sample:
             "clipped_low": self.clipped[0],
             "clipped_high": self.clipped[1],
             "perceptual_hash": self.perceptual_hash,
+            **self.stated,
         }
 
 
@@ -186,6 +191,7 @@ def make_sample(
         polarity_suspect=polarity_suspect(displayed),
         clipped=clipped_fractions,
         perceptual_hash=perceptual_hash(displayed),
+        stated={name: facts.get(name) for name in _INDEX_FIELDS},
     )
 
 

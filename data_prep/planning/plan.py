@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from data_prep.archive.manifest import LATER_COLUMNS
 from data_prep.archive.reject_by_header import find_reject_reasons
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.splits import GivenSplits, draw_split
@@ -132,7 +133,8 @@ def _shuffle_keys(keys: list[str], seed: int) -> NDArray[np.int64]:
 def _digest(files: pa.Table) -> str:
     """SHA-256 of manifest rows as CSV text, which is the same in every version of the library."""
     spacing = files["pixel_spacing_mm"]
-    flat = files.drop_columns(["pixel_spacing_mm"])
+    unused = {name for name in LATER_COLUMNS if files[name].null_count == files.num_rows}  # as earlier releases had it
+    flat = files.drop_columns(["pixel_spacing_mm", *unused])
     for axis in (0, 1):
         flat = flat.append_column(f"spacing_{axis}", pc.list_element(spacing, axis))
     sink = pa.BufferOutputStream()

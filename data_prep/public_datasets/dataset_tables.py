@@ -8,10 +8,10 @@ Files in PRIVATE/ after a scan with a layout:
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +35,12 @@ from data_prep.shard_format.boxes import EDGES
 
 _TABLES = (LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE)
 _MAX_LABELS = 256
-_FACTS = ("patient_id", "study", "body_part", "view", "laterality", "sex", "age_years")
+_FACTS = ("body_part", "view", "laterality", "sex", "age")
+_SCREENS: dict[str, Callable[[str], object]] = {
+    "laterality": safe_header_values.laterality,
+    "sex": safe_header_values.sex,
+    "age": safe_header_values.age_in_years,
+}
 
 
 @dataclass(frozen=True)
@@ -186,10 +191,8 @@ def read_tables(
     return DatasetTables(collector, entries.labels, entries.boxes, splits)
 
 
-def add_facts_to_headers(headers: pa.Table, tables: DatasetTables, pseudonyms: Pseudonyms, source: str) -> pa.Table:
-    """Add the facts of a data set to the header table; for DICOM files only where their header states none.
-
-    Texts are mapped by the same vocabularies as those of headers; an invalid age is listed.
+def add_patients_to_headers(headers: pa.Table, tables: DatasetTables, pseudonyms: Pseudonyms, source: str) -> pa.Table:
+    """Add the patients and studies of a data set to the header table; for DICOM only patients that no header names.
 
     Args:
         headers: header table of the files.
@@ -198,24 +201,30 @@ def add_facts_to_headers(headers: pa.Table, tables: DatasetTables, pseudonyms: P
         source: issuer of the patient numbers.
 
     Returns:
-        The header table with facts.
+        The header table with patients and studies.
     """
-    columns = {name: headers[name].to_pylist() for name in (*_FACTS, "unmapped_body_part", "unmapped_view")}
+    columns = {name: headers[name].to_pylist() for name in ("patient_id", "study")}
     sources, rows = headers["source"].to_pylist(), _row_of_film(tables)
     for below, facts in tables.collector.facts.items():
         row = rows[below]
-        for name, value in _screen_facts(facts, tables.collector, Place(Path(below))).items():
-            if sources[row] != "dicom" or columns[name][row] is None:
-                columns[name][row] = value
+        if facts.get("patient") and (sources[row] != "dicom" or columns["patient_id"][row] is None):
+            columns["patient_id"][row] = facts["patient"]
         patient, study = columns["patient_id"][row] or "", facts.get("study", "")
         if study and sources[row] != "dicom":
             columns["study"][row] = pseudonyms.study_of_name(source, patient, study)
     for name, values in columns.items():
         place = headers.schema.get_field_index(name)
-        headers = headers.set_column(
-            place, headers.schema.field(name), pa.array(values, headers.schema.field(name).type)
-        )
+        headers = headers.set_column(place, headers.schema.field(name), pa.array(values, pa.string()))
     return headers
+
+
+def facts_by_row(tables: DatasetTables) -> dict[int, dict[str, str]]:
+    """Row of the header table → fact → text, as the data set states them; what is no value is listed as a problem."""
+    rows = _row_of_film(tables)
+    return {
+        rows[below]: _without_unknown(texts, tables.collector, Place(Path(below)))
+        for below, texts in tables.collector.facts.items()
+    }
 
 
 def write_tables(private: Path, headers: pa.Table, tables: DatasetTables, name: LayoutName) -> LayoutReport:
@@ -296,34 +305,16 @@ def _patient_splits(
     return splits, sum(len(patient_splits) > 1 for patient_splits in entries.values()), films_without_patient
 
 
-def _screen_facts(texts: dict[str, str], collector: LabelCollector, place: Place) -> dict[str, Any]:
-    """Columns of the header table for the facts of a film."""
-    facts: dict[str, Any] = {}
-    if texts.get("patient"):
-        facts["patient_id"] = texts["patient"]
-    for name, screen in (("body_part", safe_header_values.body_part), ("view", safe_header_values.view)):
-        if name in texts:
-            facts[name] = screen(texts[name])
-            facts[f"unmapped_{name}"] = texts[name] if facts[name] is None else None
-    for name, screen_code in (("laterality", safe_header_values.laterality), ("sex", safe_header_values.sex)):
-        if name in texts:
-            facts[name] = screen_code(texts[name])
-            if facts[name] is None and CELL_VALUES.get(texts[name].lower(), "") is not None:
-                collector.add_problem(f"{name}_unknown", place)
-    if "age" in texts:
-        facts["age_years"] = _parse_age(texts["age"])
-        if facts["age_years"] is None:
-            collector.add_problem("age_unknown", place)
-    return {name: value for name, value in facts.items() if value is not None or name.startswith("unmapped")}
-
-
-def _parse_age(text: str) -> int | None:
-    """Age in years, from a number (``14.1``) or a DICOM age string (``058Y``, ``011M``)."""
-    try:
-        years = float(text)
-    except ValueError:
-        return safe_header_values.age_years(text.zfill(4), None, None)
-    return safe_header_values.age_years(f"{int(years):03d}Y", None, None) if 0 <= years < 1000 else None
+def _without_unknown(texts: dict[str, str], collector: LabelCollector, place: Place) -> dict[str, str]:
+    """Texts of the facts of a film; side, sex and age only if they are values."""
+    facts = {name: texts[name] for name in _FACTS if name in texts}
+    for name, screen in _SCREENS.items():
+        if name not in facts or screen(facts[name]) is not None:
+            continue
+        if name == "age" or CELL_VALUES.get(facts[name].lower(), "") is not None:
+            collector.add_problem(f"{name}_unknown", place)
+        del facts[name]
+    return facts
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from data_prep.annotations.settings import LayoutName
 from data_prep.archive import header_cache
 from data_prep.archive.file_listing import ArchiveFile, list_files, resolve_archive
 from data_prep.archive.header_pool import read_all_headers
 from data_prep.archive.manifest import (
+    DIFFERENCES_FILE,
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
+    STATED_FILE,
     UNMAPPED_FILE,
     is_begun_with,
     prepare_private,
@@ -31,21 +34,23 @@ from data_prep.deidentify.pseudonyms import Pseudonyms, check_secret, read_secre
 from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.dataset_tables import (
-    add_facts_to_headers,
+    add_patients_to_headers,
+    facts_by_row,
     find_layout,
     layout_hint,
     read_tables,
     remove_tables,
     write_tables,
 )
+from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
 from data_prep.runtime.csv_text import csv_text
 from data_prep.runtime.folder_lock import locked
 from data_prep.runtime.secret_environment import without_secret
+from data_prep.scan.corrections import read_corrections
+from data_prep.scan.film_facts import collect_facts, with_patients_of_paths
 from data_prep.scan.patient_identity import patients, twins
 from data_prep.scan.scan_summary import Changes, ScanSummary, summarise
 from data_prep.scan.settings import ScanSettings
-
-_UNMAPPED = {"body_part": "unmapped_body_part", "view": "unmapped_view"}
 
 
 def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> ScanSummary:
@@ -95,13 +100,21 @@ def _scan(
     remove_temporary_files(private)
     headers, changes = _headers(files, private, pseudonyms, settings)
     _check_image_keys(headers)
+    corrections = read_corrections(settings.facts.corrections, headers)
+    pattern, named = settings.image_pattern, with_patients_of_paths(headers, settings.image_pattern)
+    texts: dict[int, dict[str, str]] = {}
     if layout is not None:
-        tables = read_tables(layout, resolve_archive(archives[0]), headers, settings.tables, settings.columns)
-        headers = add_facts_to_headers(headers, tables, pseudonyms, settings.source)
+        tables = read_tables(layout, resolve_archive(archives[0]), named, settings.tables, settings.columns)
+        headers = add_patients_to_headers(headers, tables, pseudonyms, settings.source)
+        texts = facts_by_row(tables)
+    headers = with_patients_of_paths(headers, pattern)
+    facts = collect_facts(headers, texts, corrections, settings)
     patient_columns, aliases, joined = patients(headers, pseudonyms, settings.source, settings.keys)
-    manifest = _screen_models(_manifest(headers, patient_columns | {"twin": twins(headers)}))
-    unmapped = _unmapped(headers)
-    write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
+    manifest = _screen_models(_manifest(headers, facts.used | patient_columns | {"twin": twins(headers)}))
+    write_private_text(private / UNMAPPED_FILE, _unmapped_csv(facts.unmapped))
+    write_private_text(private / DIFFERENCES_FILE, facts.differences_csv(headers["path"]))
+    with atomic_file(private / STATED_FILE, PRIVATE_MODE) as file:
+        pq.write_table(facts.stated, file)
     linkage = _with_row_numbers(headers).append_column("patient_aliases", aliases).select(LINKAGE_SCHEMA.names)
     source = pseudonyms.source(settings.source)
     write_manifest(
@@ -114,7 +127,7 @@ def _scan(
         str(write_tables(private, headers, tables, layout)) if layout is not None else layout_hint(archives, headers)
     )
     missing = pc.sum(headers["missing"]).as_py() or 0
-    return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes, tables=report)
+    return summarise(manifest, facts, joined=joined, missing=missing, changes=changes, tables=report)
 
 
 def _headers(
@@ -152,7 +165,7 @@ def _with_row_numbers(headers: pa.Table) -> pa.Table:
 
 
 def _manifest(headers: pa.Table, computed: dict[str, pa.Array]) -> pa.Table:
-    table = _with_row_numbers(headers)
+    table = _with_row_numbers(headers).drop_columns([name for name in headers.column_names if name in computed])
     for name, column in computed.items():
         table = table.append_column(MANIFEST_SCHEMA.field(name), column)
     return table.select(MANIFEST_SCHEMA.names)
@@ -182,15 +195,6 @@ def _screen_models(manifest: pa.Table) -> pa.Table:
     safe = pc.is_in(manifest["model"], pa.array(sorted(common), pa.string()))
     model = pc.if_else(safe, manifest["model"], pa.scalar(None, pa.string()))
     return manifest.set_column(manifest.schema.get_field_index("model"), MANIFEST_SCHEMA.field("model"), model)
-
-
-def _unmapped(headers: pa.Table) -> Counter[tuple[str, str]]:
-    """(field, header value) → number of films; for values that the vocabularies do not contain."""
-    films_of_term: Counter[tuple[str, str]] = Counter()
-    for name, column in _UNMAPPED.items():
-        for entry in pc.value_counts(headers[column].drop_null()).to_pylist():
-            films_of_term[name, entry["values"]] = entry["counts"]
-    return films_of_term
 
 
 def _unmapped_csv(unmapped: Counter[tuple[str, str]]) -> str:

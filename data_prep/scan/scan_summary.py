@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.archive.manifest import UNMAPPED_FILE
+from data_prep.archive.manifest import DIFFERENCES_FILE, UNMAPPED_FILE
+from data_prep.archive.stated_facts import CORRECTION, FACTS, CrossTable, cross_tables, differs
+from data_prep.scan.film_facts import FilmFacts
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,12 @@ class ScanSummary:
         patients: patients with a patient number.
         studies: studies of all films.
         films_of_unknown_patients: films without a patient number; they belong to the training split.
-        unmapped: field (body_part, view) → films whose header value the vocabulary does not contain.
+        unmapped: fact → texts of films, by header, path or table, that no vocabulary contains.
         marked: selection rule → films to which it applies; the settings of sharding decide on them.
+        differing: fact → films of which two sources state different values.
+        cross: films by what two sources state, for the facts of which films differ.
+        doubtful: (word, body part or an empty text) → films; for words that are not to be relied on, or never read.
+        corrected: facts that come from the table of corrections.
         joined: patient numbers that were joined to another one, since they may mean the same person.
         missing: files that a DICOMDIR refers to and that do not exist.
         changes: compared with the previous scan; None for the first one.
@@ -56,6 +62,10 @@ class ScanSummary:
     films_of_unknown_patients: int
     unmapped: dict[str, int]
     marked: dict[str, int]
+    differing: dict[str, int]
+    cross: list[CrossTable]
+    doubtful: dict[tuple[str, str], int]
+    corrected: int
     joined: int
     missing: int
     changes: Changes | None
@@ -78,20 +88,56 @@ class ScanSummary:
             for rule, count in self.marked.items()
         ]
         lines += [
-            (f"  unmapped {name}", count, f"values not in the vocabulary: see {UNMAPPED_FILE} in the private folder")
+            (
+                f"  unmapped {name}",
+                count,
+                f"words of no vocabulary: see {UNMAPPED_FILE} in the private folder{_hint(name)}",
+            )
             for name, count in self.unmapped.items()
+        ]
+        lines += [
+            (f"  doubtful {word}", count, f"read as {term}" if term else "has several meanings: not read")
+            for (word, term), count in self.doubtful.items()
+        ]
+        if self.corrected:
+            lines.append(("  corrected facts", self.corrected, "confirmed in the table of facts.corrections"))
+        lines += [
+            (f"  differing {fact}", count, f"see {DIFFERENCES_FILE} in the private folder; facts.order decides")
+            for fact, count in self.differing.items()
         ]
         lines.append(("not films", self.files - films, ""))
         lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
         if self.missing:
             lines.append(("missing files", self.missing, "listed in a DICOMDIR but do not exist"))
         text = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
-        return f"{text}\n{self.tables}" if self.tables else text
+        return "\n".join([text, *map(format_cross_table, self.cross), *([self.tables] if self.tables else [])])
+
+
+def _hint(fact: str) -> str:
+    return "; facts.words adds them" if fact == "body_part" else ""
+
+
+def format_cross_table(table: CrossTable) -> str:
+    """Format a cross table: one line per value of the second source, with the films by the value of the first."""
+    lines = [f"{table.fact} by {table.second}, and what the {table.first} states ({table.differing} films differ)"]
+    shown = table.values(1)
+    for value in shown[:_MAX_CROSS_LINES]:
+        parts = {first: count for (first, second), count in table.films.items() if second == value}
+        ranked = sorted(parts, key=lambda first: (-parts[first], first))
+        counts = [f"{first} {parts[first]}" for first in ranked[:_MAX_CROSS_VALUES]]
+        if len(ranked) > _MAX_CROSS_VALUES:
+            counts.append(
+                f"{len(ranked) - _MAX_CROSS_VALUES} more {sum(parts[name] for name in ranked[_MAX_CROSS_VALUES:])}"
+            )
+        lines.append(f"  {value:<14}{sum(parts.values()):>10}  {', '.join(counts)}")
+    if len(shown) > _MAX_CROSS_LINES:
+        lines.append(f"  … and {len(shown) - _MAX_CROSS_LINES} more values: see the report of the shards")
+    return "\n".join(lines)
 
 
 def summarise(
     manifest: pa.Table,
-    unmapped: Counter[tuple[str, str]],
+    facts: FilmFacts,
     *,
     joined: int = 0,
     missing: int = 0,
@@ -102,7 +148,7 @@ def summarise(
 
     Args:
         manifest: rows of the scan (MANIFEST_SCHEMA).
-        unmapped: (field, header value) → number of films, for values that the vocabularies do not contain.
+        facts: what was stated of the films.
         joined: see :class:`ScanSummary`.
         missing: see :class:`ScanSummary`.
         changes: see :class:`ScanSummary`.
@@ -111,8 +157,12 @@ def summarise(
     films = manifest.select(_USED_COLUMNS).filter(pc.is_null(manifest["reason"]))
     known = films.filter(films["patient_known"])
     per_field: Counter[str] = Counter()
-    for (name, _), count in unmapped.items():
+    for (name, _), count in facts.unmapped.items():
         per_field[name] += count
+    stated = facts.stated.filter(pc.is_null(manifest["reason"]))
+    cross = [table for table in cross_tables(stated) if table.differing and table.fact != "age_years"]
+    differing = {fact: pc.sum(differs(stated, fact)).as_py() or 0 for fact in FACTS}
+    sources = [films[f"{fact}_from"] for fact in FACTS]
     rules: Counter[str] = Counter()
     for entry in pc.value_counts(films["marks"].drop_null()).to_pylist():
         rules.update(dict.fromkeys(entry["values"].split(), entry["counts"]))
@@ -128,6 +178,10 @@ def summarise(
         films_of_unknown_patients=films.num_rows - known.num_rows,
         unmapped=dict(sorted(per_field.items())),
         marked=dict(rules.most_common()),
+        differing={fact: count for fact, count in differing.items() if count},
+        cross=cross,
+        doubtful=dict(facts.doubtful.most_common()),
+        corrected=sum(pc.sum(pc.equal(column, CORRECTION)).as_py() or 0 for column in sources),
         joined=joined,
         missing=missing,
         changes=changes,
@@ -135,7 +189,12 @@ def summarise(
     )
 
 
-_USED_COLUMNS = ["source", "study", "patient", "patient_known", "marks", "twin"]
+_USED_COLUMNS = [
+    *("source", "study", "patient", "patient_known", "marks", "twin"),
+    *(f"{fact}_from" for fact in FACTS),
+]
+_MAX_CROSS_LINES, _MAX_CROSS_VALUES = 24, 6
+"""Values of the second and of the first source that a cross table shows."""
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
@@ -13,7 +14,8 @@ from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.folder_layout import SHARD_NAME
 from data_prep.shard_format.frame_key import frame_key
-from data_prep.shard_format.parquet_bytes import read_parquet
+from data_prep.shard_format.index_schema import INDEX_SCHEMA, LATER_COLUMNS
+from data_prep.shard_format.parquet_bytes import read_parquet, with_null_columns
 from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS
 
 _MAX_MEMBER_BYTES, _MAX_SHARD_BYTES = 2**31, 2**48
@@ -58,13 +60,26 @@ def read_one_index(folder: PublicFolder, columns: Sequence[str] | None = None) -
     """
     path = local_file(folder, "index.parquet")
     try:
-        table = read_parquet(path, columns)
+        table = _read_columns(path, columns)
     except (OSError, pa.ArrowException):
         raise ShardFormatError(
             f"index.parquet of {folder} cannot be read. Run the same shard command again to rewrite it"
         ) from None
     check_locations(table, path)
     return table
+
+
+def _read_columns(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    """Read columns of an index; those that an earlier release did not write are null."""
+    if columns is None:
+        table = read_parquet(path)
+        return with_null_columns(table, INDEX_SCHEMA) if set(LATER_COLUMNS) - set(table.column_names) else table
+    later = set(LATER_COLUMNS) & set(columns)
+    if not later or later <= set(pq.read_schema(path).names):
+        return read_parquet(path, columns)
+    table = read_parquet(path, [name for name in columns if name not in later] or ["key"])
+    schema = pa.schema([INDEX_SCHEMA.field(name) for name in columns if name in later])
+    return with_null_columns(table, schema).select(list(columns))
 
 
 def check_locations(index: pa.Table, path: Path) -> None:

@@ -23,11 +23,18 @@ INDEX_SCHEMA = pa.schema(
         ("laterality", pa.string()),
         ("sex", pa.string()),
         ("age_years", pa.int16()),
+        ("body_part_from", pa.string()),
+        ("view_from", pa.string()),
+        ("laterality_from", pa.string()),
+        ("sex_from", pa.string()),
+        ("age_years_from", pa.string()),
+        ("body_part_doubtful", pa.bool_()),
         ("manufacturer", pa.string()),
         ("model", pa.string()),
         ("bits_stored", pa.int16()),
         ("photometric", pa.string()),
         ("presentation_intent", pa.string()),
+        ("image_type", pa.string()),
         ("rows", pa.int32()),
         ("columns", pa.int32()),
         ("source_rows", pa.int32()),
@@ -46,7 +53,9 @@ INDEX_SCHEMA = pa.schema(
         ("perceptual_hash", pa.uint64()),
     ]
 )
-"""The columns after ``provenance`` are computed from the pixels; training can filter on them.
+"""``image_type``, ``body_part_doubtful`` and the columns ``…_from`` (header, path, table or correction) come from the
+private manifest and are in no sidecar. The columns after ``provenance`` are computed from the pixels. Training can
+filter on all of them.
 
 ================  =============================================================================================
 polarity_suspect  black and white of the film seem to be exchanged
@@ -59,6 +68,15 @@ clipped_high      … at its bright end
 perceptual_hash   64 bits, of which near duplicates share nearly all: see ``perceptual_hash.py``
 ================  =============================================================================================
 """
+
+LATER_COLUMNS = (
+    *("body_part_from", "view_from", "laterality_from", "sex_from", "age_years_from", "body_part_doubtful"),
+    "image_type",
+)
+"""Columns that folders of earlier releases lack; readers take them as null."""
+EARLIER_INDEX_SCHEMA = pa.schema([field for field in INDEX_SCHEMA if field.name not in LATER_COLUMNS])
+INDEX_SCHEMAS = (INDEX_SCHEMA, EARLIER_INDEX_SCHEMA)
+"""The schema of this release, and that of earlier releases."""
 
 REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
 """``row`` is the row of the private manifest, from which no file name can be derived."""

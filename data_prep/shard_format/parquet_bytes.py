@@ -32,6 +32,22 @@ def encode_parquet(index: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def with_null_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Add the columns of a schema that a table of an earlier release lacks, as null.
+
+    Args:
+        table: with columns of the schema.
+        schema: of this release.
+
+    Returns:
+        The columns of the schema in its order, with the metadata of the table; further columns of the table come last.
+    """
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select([*schema.names, *(name for name in table.column_names if name not in schema.names)])
+
+
 def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table of unknown origin.
 

@@ -15,6 +15,7 @@ from data_prep.planning.known_failures import KnownFailures, RowReasons
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts, ShardCard
 from data_prep.shard_format.index import count_across_splits, fill_same_pixels, same_pixels
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
+from data_prep.shard_format.parquet_bytes import with_null_columns
 from data_prep.shard_format.sidecar import SPLITS
 
 DEIDENTIFICATION = {
@@ -53,7 +54,10 @@ def merge_index(public: Path, shards: Iterable[str], pixels: EqualPixels | None 
     Returns:
         One row per film (INDEX_SCHEMA).
     """
-    tables = [pq.read_table(public / f"{name}.parquet").cast(INDEX_SCHEMA) for name in sorted(shards)]
+    tables = [
+        with_null_columns(pq.read_table(public / f"{name}.parquet"), INDEX_SCHEMA).cast(INDEX_SCHEMA)
+        for name in sorted(shards)
+    ]
     index = pa.concat_tables(tables or [INDEX_SCHEMA.empty_table()])
     if pixels is None:
         return same_pixels(index)

@@ -39,7 +39,7 @@ from data_prep.shard_format.label_tables import (
     read_boxes,
     read_labels,
 )
-from data_prep.shard_format.parquet_bytes import encode_parquet
+from data_prep.shard_format.parquet_bytes import encode_parquet, with_null_columns
 from data_prep.shard_format.sidecar import SPLITS
 from data_prep.sharding.merged_tables import EqualPixels, count_written_files, dataset_sha256, merge_index
 from data_prep.sharding.public_folder import locked_folder, translate_write_errors
@@ -201,7 +201,7 @@ def _write_generation(
     sha256: dict[str, str] = {}
     for tar_name in card.shards:
         stem = Path(tar_name).stem
-        rows = pq.read_table(folder / f"{stem}.parquet").cast(INDEX_SCHEMA)
+        rows = with_null_columns(pq.read_table(folder / f"{stem}.parquet"), INDEX_SCHEMA).cast(INDEX_SCHEMA)
         kept = rows.filter(pc.invert(_is_in(rows["patient"], keys)))
         if len(kept) == len(rows):
             for suffix in ("tar", "parquet", "json"):

@@ -29,7 +29,7 @@ from data_prep.shard_format.dataset_card import DatasetCard, read_dataset_card
 from data_prep.shard_format.folder_layout import film_suffix
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.index import read_index, read_one_index
-from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
+from data_prep.shard_format.index_schema import INDEX_SCHEMAS, REJECTS_SCHEMA
 from data_prep.shard_format.label_schema import BOXES_SCHEMA
 from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
@@ -47,7 +47,7 @@ from data_prep.verification.audit_tables import card_problems, table_problems
 from data_prep.verification.identifiers import collect_identifiers, find_shared_words, remove_public_terms
 from data_prep.verification.text_search import TextSearch
 
-_TABLES = {"index.parquet": (INDEX_SCHEMA,), "rejects.parquet": (REJECTS_SCHEMA,)}
+_TABLES = {"index.parquet": INDEX_SCHEMAS, "rejects.parquet": (REJECTS_SCHEMA,)}
 _LABEL_TABLES = {LABELS_FILE: LABELS_SCHEMAS, BOXES_FILE: (BOXES_SCHEMA,)}
 _OVERVIEWS = {STATISTICS_FILE: (STATISTICS_SCHEMA,), AGREEMENT_FILE: (AGREEMENT_SCHEMA,)}
 """Tables with counts of labels; they have no rows of films."""

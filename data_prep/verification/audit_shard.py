@@ -15,7 +15,7 @@ from data_prep.runtime.atomic_write import canonical_json
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.shard_format.film_codec import codec_of, decode_film, encode_film
 from data_prep.shard_format.folder_layout import SIDECAR_SUFFIX
-from data_prep.shard_format.index_schema import INDEX_SCHEMA
+from data_prep.shard_format.index_schema import INDEX_SCHEMAS
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.verification.audit_tables import remove_hashes, shard_card_problems, table_problems
 from data_prep.verification.container_bytes import Member, read_tar_members
@@ -60,7 +60,7 @@ def audit_shard(public: Path, name: str, search: TextSearch, suffix: str) -> Sha
             problems.append("the card holds more than its fields")
         problems += shard_card_problems(card_bytes, card, stem)
         table = (public / f"{stem}.parquet").read_bytes()
-        problems += [f"table: {problem}" for problem in table_problems(name, table, (INDEX_SCHEMA,), search)]
+        problems += [f"table: {problem}" for problem in table_problems(name, table, INDEX_SCHEMAS, search)]
         rows = pq.read_table(io.BytesIO(table)).to_pylist() if not problems else []
         problems += _tar_problems(public / name, rows, search, audit, suffix)
     except (OSError, ValidationError, ValueError):

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from data_prep.deidentify.allow_list import SIDECAR_RULES, hexadecimal, provenance
+from data_prep.deidentify.allow_list import INDEX_RULES, SIDECAR_RULES, hexadecimal, provenance
 from data_prep.errors import Reason
 from data_prep.planning.settings import ShardSettings
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard
@@ -181,4 +181,5 @@ def _column_rule(name: str, column: str) -> Any:
          *(field.name for schema in _COUNT_SCHEMAS for field in schema if not pa.types.is_string(field.type))),
         lambda value: isinstance(value, number),
     )  # fmt: skip
+    rules |= INDEX_RULES
     return rules.get(column) or SIDECAR_RULES.get(column, lambda value: False)

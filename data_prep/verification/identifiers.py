@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from data_prep.deidentify import safe_header_values
-from data_prep.deidentify.allow_list import standard_terms
+from data_prep.deidentify.allow_list import FACT_SOURCES, standard_terms
+from data_prep.deidentify.image_type import IMAGE_TYPE_WORDS
 from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import Reason
 from data_prep.planning.settings import ShardSettings
@@ -104,6 +105,8 @@ def _public_words() -> frozenset[str]:
         *VALUES,
         *DEIDENTIFICATION,
         *safe_header_values.PHOTOMETRIC,
+        *FACT_SOURCES,
+        *IMAGE_TYPE_WORDS,
     }
     words.update(reason.value for reason in Reason)
     words.update(

@@ -23,7 +23,7 @@ from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dat
 from data_prep.shard_format.film_codec import codec_of, decode_film
 from data_prep.shard_format.folder_layout import FORMAT_VERSION, SIDECAR_SUFFIX, film_suffix
 from data_prep.shard_format.index import count_across_splits, read_index, same_pixels
-from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
+from data_prep.shard_format.index_schema import EARLIER_INDEX_SCHEMA, INDEX_SCHEMA, REJECTS_SCHEMA
 from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
     AGREEMENT_SCHEMA,
@@ -34,7 +34,7 @@ from data_prep.shard_format.label_tables import (
     read_boxes,
     read_labels,
 )
-from data_prep.shard_format.parquet_bytes import read_parquet
+from data_prep.shard_format.parquet_bytes import read_parquet, with_null_columns
 from data_prep.shard_format.sidecar import SPLITS, Sidecar
 from data_prep.sharding.merged_tables import count_written_files, dataset_sha256
 
@@ -87,11 +87,13 @@ def _folder_problems(public: Path, card: DatasetCard) -> list[str]:
 
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
-    """Table of a Parquet file; None if it is missing, damaged or of another schema."""
+    """Table of a Parquet file; None if it is missing, damaged or of another schema. An earlier index is completed."""
     try:
         table = read_parquet(path)
     except (OSError, pa.ArrowException):
         return None
+    if schema is INDEX_SCHEMA and table.schema.equals(EARLIER_INDEX_SCHEMA):
+        table = with_null_columns(table, INDEX_SCHEMA)
     return table if table.schema.equals(schema) else None
 
 

@@ -35,6 +35,10 @@ FILMS: dict[str, tuple[dict[str, Any], set[Reason]]] = {
     "captured": ({"sop_class": builder.SECONDARY_CAPTURE, "Modality": "DX"}, {Reason.SECONDARY_CAPTURE}),
     "captured_by_equipment": ({"ConversionType": "WSD"}, {Reason.SECONDARY_CAPTURE}),
     "scanned_sheet": ({"ConversionType": "DF"}, {Reason.DIGITIZED_FILM}),
+    "drawing": ({"ImageType": ["DERIVED", "SECONDARY", "DRAWING"]}, {Reason.NO_EXPOSURE}),
+    "sketch": ({"ImageType": ["ORIGINAL", "PRIMARY", "", "line drawings"]}, {Reason.NO_EXPOSURE}),
+    "form": ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "Form"]}, {Reason.NO_EXPOSURE}),
+    "named": ({"ImageType": ["DERIVED", "PRIMARY", "WITHDRAWN", "PERFORMED", "PLATFORM"]}, set()),
     "screen": ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, {Reason.SCREENSHOT}),
     **{
         f"page_{number}": (header, {Reason.SCREENSHOT})
@@ -82,7 +86,7 @@ def test_every_rule_marks_its_films_and_the_settings_decide(tmp_path: Path) -> N
     }
     assert manifest["reason"].null_count == len(FILMS)  # all are readable: the settings decide
     by_default = reasons(manifest, places)
-    assert {name for name, reason in by_default.items() if reason is None} == {"plain", "no_page"}
+    assert {name for name, reason in by_default.items() if reason is None} == {"plain", "no_page", "named"}
     for name, (_, rules) in FILMS.items():
         assert by_default[name] in {rule.value for rule in rules} | {None}
         kept = reasons(manifest, places, **dict.fromkeys((rule.value for rule in rules), "keep"))

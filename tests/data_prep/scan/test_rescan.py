@@ -122,7 +122,7 @@ def test_an_interrupted_scan_continues_where_it_stopped(tmp_path: Path, monkeypa
     scan([archive], private, ScanSettings(workers=1))
     assert 10 <= len(read) <= 12  # at most the files of the batches that were cut off
     assert sorted(path.name for path in private.iterdir()) == [
-        "headers.arrow", "linkage.parquet", "manifest.parquet", "unmapped.csv",
+        "differences.csv", "facts.parquet", "headers.arrow", "linkage.parquet", "manifest.parquet", "unmapped.csv",
     ]  # fmt: skip
     assert tables(private) == fresh(archive, tmp_path / "fresh")
 

@@ -100,7 +100,7 @@ def test_two_scans_do_not_write_one_folder_at_the_same_time(archive: Path, tmp_p
     (private / ".manifest.parquet.4711.part").write_bytes(b"of a killed scan")
     scan([archive], private, ALONE)
     assert sorted(path.name for path in private.iterdir()) == [
-        "headers.arrow", "linkage.parquet", "manifest.parquet", "unmapped.csv",
+        "differences.csv", "facts.parquet", "headers.arrow", "linkage.parquet", "manifest.parquet", "unmapped.csv",
     ]  # fmt: skip
     assert {path.stat().st_mode & 0o777 for path in private.iterdir()} == {0o600}
 
