@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.statistics.intervals import Interval
-from mae_rad.evaluation.statistics.metrics import Floats
+from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc, r_squared
 from mae_rad.suspects.ranking import FAR, expected_far, expected_wrong, normalised_margin, robust_residual
 from mae_rad.suspects.scores import FieldScores
 from mae_rad.suspects.settings import SuspectsSettings
@@ -36,6 +36,7 @@ class FieldSuspects:
         without: films of which something is stated, but that have no prediction.
         expected: films that are expected to be wrong, with an interval; of numbers, films that would be as far off if
             the residuals were normal.
+        quality: macro AUROC of the predictions against what is stated; of numbers R².
         note: how it was predicted.
     """
 
@@ -49,6 +50,7 @@ class FieldSuspects:
     scored: int
     without: int
     expected: Interval
+    quality: float
     note: str
 
     @property
@@ -60,6 +62,12 @@ class FieldSuspects:
             f"{stated} → {predicted}" for stated, predicted in zip(self.stated, self.predicted, strict=True)
         )
         return sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_PAIRS]
+
+    @property
+    def quality_words(self) -> str:
+        """How well the predictions agree with what is stated."""
+        metric, chance = ("R²", 0) if self.field.numbers is not None else ("macro AUROC", 0.5)
+        return f"the predictions agree with what is stated with {metric} {self.quality:.3f} ({chance:g} is chance)"
 
     def lines(self, listed: int) -> list[str]:
         """Describe what was searched and found.
@@ -75,6 +83,7 @@ class FieldSuspects:
             lines.append(f"  left out: {self.without:,} films without a prediction")
         for value, patients in self.field.rare.items():
             lines.append(f"  left out: {value}, rare, {patients} patients")
+        lines.append(f"  {self.quality_words}; the lower it is, the more of the list is hard to tell rather than wrong")
         if number:
             lines.append(
                 f"  {len(self.rows):,} films are {FAR:g} robust standard deviations and more from what their picture"
@@ -100,7 +109,7 @@ def rank_field(
         groups: [films] number of the group of each film of the index.
         settings: bootstrap and seed.
     """
-    rows, none = scores.rows, np.zeros(0)
+    rows, none, ones = scores.rows, np.zeros(0), np.ones((1, len(scores.rows)))
     if field.numbers is not None:
         predicted = scores.scores[:, 0]
         away = robust_residual(field.numbers[rows], predicted)
@@ -110,7 +119,7 @@ def rank_field(
         usual = expected_far(len(rows))
         return FieldSuspects(
             field, chosen, field.stated(chosen), words, none, none, away[order], len(rows), scores.without,
-            Interval(usual, usual, usual), scores.note,
+            Interval(usual, usual, usual), float(r_squared(field.numbers[rows], predicted, ones)[0]), scores.note,
         )  # fmt: skip
     y = field.y[rows]
     margin = normalised_margin(scores.scores, y)
@@ -121,5 +130,5 @@ def rank_field(
     return FieldSuspects(
         field, rows[order], field.stated(rows[order]), [field.classes[place] for place in best],
         scores.scores[order, best], scores.scores[order, y[order]], margin[order], len(rows), scores.without,
-        expected, scores.note,
+        expected, float(macro_auroc(y, scores.scores, ones)[0]), scores.note,
     )  # fmt: skip

@@ -26,8 +26,9 @@ COLUMNS = ("rank", KEY, FIELD, "stated", "predicted", "probability", "stated_pro
 
 
 NOT_MEANT = (
-    "The expected number is an estimate from the predictions alone: a film that is hard to tell counts like a wrong one,"
-    " a class whose films are wrong together does not, and no film of the list is known to be wrong. A person decides."
+    "The expected number is an estimate from the predictions alone: a film that is hard to tell counts like a wrong"
+    " one, a class whose films are wrong together does not, and no film of the list is known to be wrong. A"
+    " person decides."
 )
 
 

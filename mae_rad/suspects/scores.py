@@ -142,7 +142,8 @@ def head_scores(run: Path, index: ShardIndex) -> ScoreField:
         names = {field.name, field.name.replace(BETWEEN_CLASSES, " or ")} & labels
         if not names:
             raise EvaluationError(
-                f"{run} predicts {', '.join(sorted(labels))}, not {field.name}. Name these under fields, or give an encoder"
+                f"{run} predicts {', '.join(sorted(labels))}, not {field.name}. Name these under fields, or"
+                " give an encoder"
             )
         chosen = np.asarray(pc.equal(table["label"], names.pop()))
         rows, scores = places[chosen], _head_columns(table.filter(pa.array(chosen)), field, run)

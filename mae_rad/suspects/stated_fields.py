@@ -92,8 +92,8 @@ def read_field(
     if len(classes) < 2:
         found = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:10]) or "none"
         raise EvaluationError(
-            f"fields: fewer than two values of {settings.name} have {MIN_PATIENTS} patients (values with their patients:"
-            f" {found}). Widen where, or name another field"
+            f"fields: fewer than two values of {settings.name} have {MIN_PATIENTS} patients (values with their"
+            f" patients: {found}). Widen where, or name another field"
         )
     positions = {name: position for position, name in enumerate(classes)}
     y = np.array([positions.get(value, -1) for value in values.tolist()], dtype=np.int64)

@@ -12,14 +12,14 @@ from importlib import resources
 from markupsafe import Markup
 from PIL import Image
 
-from data_prep.pages.contact_sheet import fit_size, scale_film, to_grey_pixels
-from data_prep.pages.film_thumbnail import decode_displayed_film
+from data_prep.pages.contact_sheet import to_grey_pixels
 from data_prep.pages.html_page import environment, picture_element
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
+from mae_rad.data.views import square_film
 from mae_rad.suspects.field_suspects import FieldSuspects
 
-_SIDE = 280
-"""Pixels of the longer side of a film."""
+_SIDE, _CELL = 280, 4
+"""Pixels of the longer side of a film, and of which its sides are multiples."""
 _QUALITY = 80
 _CONTEXT = ("body_part", "view", "laterality", "age_years", "sex")
 """Index columns that are shown beside a film."""
@@ -78,9 +78,9 @@ def _field(one: FieldSuspects, index: ShardIndex, shown: int) -> dict[str, objec
         "scored": one.scored,
         "found": len(one.rows),
         "expected": one.expected,
-        "pairs": one.pairs,
         "lines": one.lines(len(one.rows))[1:],
         "note": one.note,
+        "quality": one.quality_words,
         "films": films,
     }
 
@@ -88,11 +88,9 @@ def _field(one: FieldSuspects, index: ShardIndex, shown: int) -> dict[str, objec
 def _picture(index: ShardIndex, row: int, described: str) -> Markup:
     """The film as an element; a note where it cannot be read."""
     try:
-        film = index.film(row)
-        values = decode_displayed_film(film.stream, film.sidecar, _SIDE)
+        values = square_film(index.film(row), _SIDE, _CELL)
     except FilmUnreadableError:
         return Markup("<span>cannot be read</span>")
     file = io.BytesIO()
-    pixels = to_grey_pixels(scale_film(values, fit_size(values.shape, (_SIDE, _SIDE))))
-    Image.fromarray(pixels).save(file, format="JPEG", quality=_QUALITY, optimize=True)
+    Image.fromarray(to_grey_pixels(values)).save(file, format="JPEG", quality=_QUALITY, optimize=True)
     return picture_element(file.getvalue(), described, kind="jpeg")
