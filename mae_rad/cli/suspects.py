@@ -1,6 +1,7 @@
 """List films whose picture contradicts what is stated of them.
 
-    mae-rad suspects RUN|embeddings.parquet shards=PUBLIC out=FOLDER [fields=[body_part,view,fracture] …]
+    mae-rad suspects RUN shards=PUBLIC out=FOLDER [fields=[body_part,view,fracture] …]
+    mae-rad suspects embeddings.parquet shards=PUBLIC out=FOLDER
 
 RUN is an encoder's run, or a finished finetuning, of which the films of val and test are taken. A probe predicts every
 film from those of other patients. FOLDER/suspects.html is to look at and to answer, suspects.csv to fill in; then:

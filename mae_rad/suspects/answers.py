@@ -15,12 +15,12 @@ from mae_rad.errors import EvaluationError
 
 KEY, FIELD, ANSWER = "key", "field", "value"
 KEEP = "keep"
-"""Answer that what is stated is right."""
+"""FilmAnswer that what is stated is right."""
 _MAX_BYTES = 2**28
 _SEPARATORS = ",;\t"
 
 
-class Answer(NamedTuple):
+class FilmAnswer(NamedTuple):
     """A row of a table.
 
     Attributes:
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
     columns: dict[str, int]
 
 
-def read_answers(path: Path) -> list[Answer]:
+def read_answers(path: Path) -> list[FilmAnswer]:
     """Read a table; separated by comma, semicolon or tab.
 
     Args:
@@ -67,8 +67,8 @@ def read_answers(path: Path) -> list[Answer]:
     return [_answer(path, line, cells, columns) for line, cells in rows[1:] if any(cells)]
 
 
-def _answer(path: Path, line: int, cells: Sequence[str], columns: dict[str, int]) -> Answer:
+def _answer(path: Path, line: int, cells: Sequence[str], columns: dict[str, int]) -> FilmAnswer:
     if len(cells) != len(columns):
         raise EvaluationError(f"{path} line {line}: {len(cells)} cells, but the header has {len(columns)}")
     key, field, value = (cells[columns[name] - 1] for name in (KEY, FIELD, ANSWER))
-    return Answer(key, field, value, path, line, columns)
+    return FilmAnswer(key, field, value, path, line, columns)

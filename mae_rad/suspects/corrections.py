@@ -19,7 +19,7 @@ from data_prep.settings import Folders, Settings
 from data_prep.shard_format.label_tables import VALUES, read_labels
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.suspects.answers import ANSWER, FIELD, KEEP, KEY, Answer, read_answers
+from mae_rad.suspects.answers import ANSWER, FIELD, KEEP, KEY, FilmAnswer, read_answers
 from mae_rad.suspects.settings import BETWEEN_CLASSES
 
 FACTS_TABLE, LABELS_TABLE, PROBLEMS_TABLE = "corrections.csv", "corrected_labels.csv", "corrections_problems.csv"
@@ -47,7 +47,7 @@ class CorrectionsSettings(Settings):
 class _Problem(NamedTuple):
     """A cell that cannot be used."""
 
-    answer: Answer
+    answer: FilmAnswer
     column: str
     text: str
 
@@ -134,7 +134,7 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
     return [str(value) for value in pc.unique(column.drop_null()).to_pylist()]
 
 
-def _problems_of(answer: Answer, known: _Known) -> list[_Problem]:
+def _problems_of(answer: FilmAnswer, known: _Known) -> list[_Problem]:
     """What is wrong with an answer."""
     problems = []
     if answer.key not in known.keys:
@@ -163,7 +163,7 @@ def _allowed(field: str, known: _Known) -> frozenset[str] | None:
     return frozenset() if field in known.numbers else None
 
 
-def _is_number(answer: Answer) -> bool:
+def _is_number(answer: FilmAnswer) -> bool:
     try:
         number = float(answer.value)
     except ValueError:
@@ -173,9 +173,9 @@ def _is_number(answer: Answer) -> bool:
     return abs(number) < float("inf")
 
 
-def _decide(rows: Sequence[Answer]) -> tuple[list[Answer], list[_Problem]]:
+def _decide(rows: Sequence[FilmAnswer]) -> tuple[list[FilmAnswer], list[_Problem]]:
     """One answer per film and field, and those that contradict an earlier one."""
-    first: dict[tuple[str, str], Answer] = {}
+    first: dict[tuple[str, str], FilmAnswer] = {}
     problems = []
     for answer in rows:
         earlier = first.setdefault((answer.key, answer.field), answer)
@@ -185,13 +185,13 @@ def _decide(rows: Sequence[Answer]) -> tuple[list[Answer], list[_Problem]]:
     return list(first.values()), problems
 
 
-def _fact(answer: Answer, known: _Known) -> str:
+def _fact(answer: FilmAnswer, known: _Known) -> str:
     if answer.field == "age_years":
         return f"{float(answer.value):g}"
     return answer.value if answer.value in known.facts[answer.field] else answer.value.upper()
 
 
-def _label_rows(answer: Answer) -> list[LabelRow]:
+def _label_rows(answer: FilmAnswer) -> list[LabelRow]:
     """Rows of corrected_labels.csv; a class of several means that the other ones are absent."""
     names = answer.field.split(BETWEEN_CLASSES)
     if len(names) > 1:

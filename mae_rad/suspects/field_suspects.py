@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mae_rad.evaluation.statistics.intervals import Interval
 from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc, r_squared
-from mae_rad.suspects.ranking import FAR, expected_far, expected_wrong, normalised_margin, robust_residual
+from mae_rad.suspects.ranking import FAR, confident_class, expected_far, expected_wrong, robust_residual
 from mae_rad.suspects.scores import FieldScores
 from mae_rad.suspects.settings import SuspectsSettings
 from mae_rad.suspects.stated_fields import StatedField
@@ -31,7 +31,7 @@ class FieldSuspects:
         predicted: [S] in words.
         probability: [S] of the predicted class; empty for numbers.
         stated_probability: [S] of the stated class; empty for numbers.
-        score: [S] normalised margin; of numbers, robust standard deviations.
+        deviations: [S] robust standard deviations from the prediction; empty for classes.
         scored: films with a prediction.
         without: films of which something is stated, but that have no prediction.
         expected: films that are expected to be wrong, with an interval; of numbers, films that would be as far off if
@@ -46,7 +46,7 @@ class FieldSuspects:
     predicted: list[str]
     probability: Floats
     stated_probability: Floats
-    score: Floats
+    deviations: Floats
     scored: int
     without: int
     expected: Interval
@@ -91,7 +91,7 @@ class FieldSuspects:
             )
         else:
             interval = f"{self.expected.value:.0f} [{self.expected.low:.0f}, {self.expected.high:.0f}]"
-            lines.append(f"  {len(self.rows):,} films look more like another class; expected wrong: {interval}")
+            lines.append(f"  {len(self.rows):,} films are confidently of another class; expected wrong: {interval}")
             lines += [f"    {pair}: {count:,}" for pair, count in self.pairs]
         if len(self.rows) > listed:
             lines.append(f"  the first {listed:,} are listed; see listed=… for more")
@@ -122,13 +122,13 @@ def rank_field(
             Interval(usual, usual, usual), float(r_squared(field.numbers[rows], predicted, ones)[0]), scores.note,
         )  # fmt: skip
     y = field.y[rows]
-    margin = normalised_margin(scores.scores, y)
-    order = np.argsort(margin, kind="stable")
-    order = order[margin[order] < 0]
-    best = scores.scores.argmax(axis=1)[order]
+    confident, stated_probability = confident_class(scores.scores, y), scores.scores[np.arange(len(y)), y]
+    order = np.argsort(stated_probability, kind="stable")
+    order = order[(confident[order] >= 0) & (confident[order] != y[order])]
+    other = confident[order]
     expected = expected_wrong(scores.scores, y, groups[rows], repetitions=settings.repetitions, seed=settings.seed)
     return FieldSuspects(
-        field, rows[order], field.stated(rows[order]), [field.classes[place] for place in best],
-        scores.scores[order, best], scores.scores[order, y[order]], margin[order], len(rows), scores.without,
-        expected, float(macro_auroc(y, scores.scores, ones)[0]), scores.note,
+        field, rows[order], field.stated(rows[order]), [field.classes[place] for place in other],
+        scores.scores[order, other], stated_probability[order], none, len(rows), scores.without, expected,
+        float(macro_auroc(y, scores.scores, ones)[0]), scores.note,
     )  # fmt: skip

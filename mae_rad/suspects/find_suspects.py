@@ -22,7 +22,7 @@ from mae_rad.suspects.stated_fields import read_field
 from mae_rad.suspects.suspects_page import render_page
 
 TABLE, PAGE, SUMMARY = "suspects.csv", "suspects.html", "suspects.txt"
-COLUMNS = ("rank", KEY, FIELD, "stated", "predicted", "probability", "stated_probability", "score", ANSWER)
+COLUMNS = ("rank", KEY, FIELD, "stated", "predicted", "probability", "stated_probability", "deviations", ANSWER)
 
 
 NOT_MEANT = (
@@ -45,6 +45,8 @@ def find_suspects(source: Path, settings: SuspectsSettings) -> str:
     Raises:
         UserError: the source or a field does not fit the shards, or the folder holds answers.
     """
+    if not source.exists():
+        raise EvaluationError(f"{source} does not exist. Give a run, an encoder folder or a table of embeddings")
     _refuse_answers(settings.out / TABLE)
     index = ShardIndex(settings.shards, split=None, distinct_patients=settings.distinct_patients, with_copies=True)
     fields = [read_field(index, settings.shards, field, settings.policy) for field in settings.fields]
@@ -70,11 +72,12 @@ def suspects_csv(found: Sequence[FieldSuspects], index: ShardIndex, listed: int)
     for one in found:
         of_number = one.field.numbers is not None
         for place, row in enumerate(one.rows[:listed].tolist()):
-            shares = (
-                ("", "") if of_number else (f"{one.probability[place]:.4f}", f"{one.stated_probability[place]:.4f}")
+            shares = ["", ""] if of_number else [one.probability[place], one.stated_probability[place]]
+            numbers = [*shares, one.deviations[place] if of_number else ""]
+            words = (f"{number:.4f}" if number != "" else "" for number in numbers)
+            lines.append(
+                (place + 1, index.key(row), one.field.name, one.stated[place], one.predicted[place], *words, "")
             )
-            lines.append((place + 1, index.key(row), one.field.name, one.stated[place], one.predicted[place], *shares,
-                          f"{one.score[place]:.4f}", ""))  # fmt: skip
     return csv_text(lines)
 
 

@@ -1,9 +1,9 @@
 """Rank films by how much a prediction contradicts what is stated, and estimate how many statements are wrong.
 
-Classes: the normalised margin, the probability of the stated class minus the largest of the others, the lowest first;
-the expected number is the off-diagonal of the confident joint. Both of Northcutt, Jiang & Chuang 2021, Confident
-Learning: Estimating Uncertainty in Dataset Labels. Numbers: the residual in robust standard deviations, 1.4826 times
-the median absolute deviation (Rousseeuw & Croux 1993).
+Classes: the films that are confidently of another class than the stated one, by the probability of the stated class
+(self-confidence), the lowest first; the expected number is the off-diagonal of the confident joint. All of Northcutt,
+Jiang & Chuang 2021, Confident Learning: Estimating Uncertainty in Dataset Labels. Numbers: the residual in robust
+standard deviations, 1.4826 times the median absolute deviation (Rousseeuw & Croux 1993).
 
 Legend: N films, C classes, R weightings.
 """
@@ -23,36 +23,21 @@ FAR = 3.0
 """Robust standard deviations from which a number counts as far off."""
 
 
-def normalised_margin(probability: Floats, y: NDArray[np.int64]) -> Floats:
-    """Compute the probability of the stated class minus the largest of the others.
+def confident_class(probability: Floats, y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Find the class that a film confidently has.
+
+    A film may have a class of which its probability reaches the mean probability of the films that are stated to be of
+    it, so that a rare class is not less confident than a frequent one; of several it has the most probable.
 
     Args:
         probability: [N, C] out-of-fold probabilities.
         y: [N] stated class.
 
     Returns:
-        [N] in [-1, 1]; below 0 where another class is more probable.
-    """
-    places = np.arange(len(y))
-    others = probability.copy()
-    others[places, y] = -np.inf
-    return np.asarray(probability[places, y] - others.max(axis=1))
-
-
-def confident_class(probability: Floats, y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Find the class that a film confidently has.
-
-    A film may have a class of which its probability reaches the mean probability of the films that are stated to be of
-    it; of several it has the most probable.
-
-    Args:
-        probability: [N, C] out-of-fold probabilities.
-        y: [N] stated class; every class has films.
-
-    Returns:
         [N] class, -1 for a film that has none.
     """
-    thresholds = np.array([probability[y == c, c].mean() for c in range(probability.shape[1])])
+    stated = (probability[y == c, c] for c in range(probability.shape[1]))
+    thresholds = np.array([part.mean() if len(part) else np.inf for part in stated])
     reached = np.where(probability >= thresholds, probability, -np.inf)
     return np.where(np.isfinite(reached).any(axis=1), reached.argmax(axis=1), -1)
 

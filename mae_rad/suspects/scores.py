@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from data_prep.shard_format.parquet_bytes import read_parquet
 from mae_rad.data.shard_reader import ShardIndex
@@ -22,7 +21,6 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.probes.linear_and_knn import PROBES, SplitData
 from mae_rad.evaluation.probes.number_probes import NUMBER_PROBES
 from mae_rad.evaluation.probes.out_of_fold import out_of_fold
-from mae_rad.evaluation.statistics.calibration import fit_temperature
 from mae_rad.evaluation.statistics.metrics import Floats
 from mae_rad.suspects.film_groups import film_groups
 from mae_rad.suspects.settings import BETWEEN_CLASSES, SuspectsSettings
@@ -30,7 +28,6 @@ from mae_rad.suspects.stated_fields import StatedField
 
 PREDICTIONS = Path("evaluation") / "predictions.parquet"
 CACHE, EMBEDDINGS = ".vectors", "embeddings.parquet"
-_LOWEST = 1e-12
 
 
 class FieldScores(NamedTuple):
@@ -88,8 +85,6 @@ def probe_scores(
 ) -> ScoreField:
     """Return the out-of-fold predictions of the linear probe on vectors.
 
-    The probabilities of classes are calibrated by one temperature, since the probe is chosen by its ranking.
-
     Args:
         vectors: [films, D].
         has_vector: [films] whether a film has one.
@@ -107,10 +102,7 @@ def probe_scores(
             return FieldScores(rows, output.scores, without, f"ridge regression, {output.note}")
         films = SplitData(vectors.take(rows), field.y[rows], groups[rows])
         output = out_of_fold(PROBES["linear"], films, len(field.classes), seed=seed, choose_on=choose_on)
-        logits = np.log(np.maximum(output.scores, _LOWEST))
-        line = fit_temperature(logits, field.y[rows])
-        note = f"logistic regression, {output.note}, temperature {1 / line.slope:.2f}"
-        return FieldScores(rows, softmax(line.slope * logits, axis=1), without, note)
+        return FieldScores(rows, output.scores, without, f"logistic regression, {output.note}")
 
     return score
 

@@ -65,7 +65,7 @@ def _field(one: FieldSuspects, index: ShardIndex, shown: int) -> dict[str, objec
                 "picture": _picture(index, row, f"film {place + 1}: stated {one.stated[place]}"),
                 "stated": one.stated[place],
                 "predicted": one.predicted[place],
-                "how": f"{one.score[place]:+.1f} deviations" if of_number else f"{one.probability[place]:.0%}",
+                "how": f"{one.deviations[place]:+.1f} deviations" if of_number else f"{one.probability[place]:.0%}",
                 "context": " · ".join(
                     f"{value} years" if name == "age_years" else str(value) for name, value in known.items()
                 ),

@@ -1,8 +1,9 @@
 """Score every film of a data set with a probe that was fitted to films of other groups.
 
 The groups are divided into folds; the films of a fold are scored by the fit to all other folds. The hyperparameter is
-the one whose out-of-fold scores are best: above a number of films, on films of randomly drawn groups, so that one value
-is fitted to all of them and not every candidate.
+the one whose out-of-fold scores have the lowest log loss, or squared error: what is used are the probabilities, not
+their order. Above a number of films it is chosen on films of randomly drawn groups, so that one value is fitted to all
+of them and not every candidate.
 """
 
 import numpy as np
@@ -14,11 +15,15 @@ from mae_rad.evaluation.probes.linear_and_knn import (
     Probe,
     ProbeOutput,
     SplitData,
+    Targets,
     are_numbers,
     cross_validated,
     patients_per_class,
-    validation_value,
 )
+from mae_rad.evaluation.statistics.metrics import Floats
+
+_LOWEST = 1e-12
+"""Probability below which the log loss does not rise."""
 
 
 def out_of_fold(probe: Probe, films: SplitData, classes: int, *, seed: int, choose_on: int) -> ProbeOutput:
@@ -45,7 +50,7 @@ def out_of_fold(probe: Probe, films: SplitData, classes: int, *, seed: int, choo
     if folds < 2:
         raise EvaluationError("a class has films of fewer than two patients. Leave it out, or widen where")
     tried = cross_validated(probe, part, classes, _folds(part, classes), seed)
-    best = int(np.argmax([validation_value(part.y, scores) for scores in tried]))
+    best = int(np.argmin([_loss(part.y, scores) for scores in tried]))
     value = probe.candidates[best]
     note = f"{probe.parameter}={value:.3g}, {folds} folds"
     if len(chosen) == len(films.y):
@@ -53,6 +58,14 @@ def out_of_fold(probe: Probe, films: SplitData, classes: int, *, seed: int, choo
     single = Probe(probe.parameter, [value], probe.predict)
     (scores,) = cross_validated(single, films, classes, folds, seed)
     return ProbeOutput(scores, f"{note}, chosen on {len(chosen):,} films")
+
+
+def _loss(y: Targets, scores: Floats) -> float:
+    """Mean log loss of probabilities [N, C], or squared error of numbers [N, 1]."""
+    if are_numbers(y):
+        return float(np.mean((y - scores[:, 0]) ** 2))
+    of_class = np.take_along_axis(scores, y.astype(np.int64)[:, None], axis=1)
+    return -float(np.log(np.maximum(of_class, _LOWEST)).mean())
 
 
 def _folds(films: SplitData, classes: int) -> int:
