@@ -25,7 +25,7 @@ from mae_rad.suspects.settings import BETWEEN_CLASSES
 FACTS_TABLE, LABELS_TABLE, PROBLEMS_TABLE = "corrections.csv", "corrected_labels.csv", "corrections_problems.csv"
 FACTS = ("body_part", "view", "laterality", "sex", "age_years")
 """Index columns that a scan may correct."""
-_MAX_AGE = 130
+_MAX_AGE = 110
 _NAMED = 8
 """Most accepted values that a message names."""
 
