@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.evaluation.statistics.intervals import Interval
 from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc, r_squared
 from mae_rad.suspects.ranking import FAR, confident_class, expected_far, expected_wrong, robust_residual
@@ -81,8 +82,8 @@ class FieldSuspects:
             lines.append(f"  left out: {count:,} films, {reason}")
         if self.without:
             lines.append(f"  left out: {self.without:,} films without a prediction")
-        for value, patients in self.field.rare.items():
-            lines.append(f"  left out: {value}, rare, {patients} patients")
+        if rare := self.field.rare:
+            lines.append(f"  left out: rare, fewer than {MIN_PATIENTS} patients each: {', '.join(rare)}")
         lines.append(f"  {self.quality_words}; the lower it is, the more of the list is hard to tell rather than wrong")
         if number:
             lines.append(

@@ -42,7 +42,7 @@ class StatedField:
         y: [F] int64 class, -1 where nothing is stated or it is left out; 0 for films with a number.
         numbers: [F] float64, NaN unknown; None for classes.
         left_out: reason → number of films.
-        rare: class that is left out → number of its patients.
+        rare: classes that are left out, sorted.
     """
 
     name: str
@@ -50,7 +50,7 @@ class StatedField:
     y: NDArray[np.int64]
     numbers: NDArray[np.float64] | None
     left_out: dict[str, int]
-    rare: dict[str, int]
+    rare: tuple[str, ...]
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -88,7 +88,7 @@ def read_field(
     patients = index.table.column("patient").to_numpy(zero_copy_only=False)
     counts = {str(value): len(set(patients[values == value])) for value in sorted(set(values.tolist()) - {""})}
     classes = tuple(value for value, count in counts.items() if count >= MIN_PATIENTS)
-    rare = {value: count for value, count in counts.items() if count < MIN_PATIENTS}
+    rare = tuple(value for value, count in counts.items() if count < MIN_PATIENTS)
     if len(classes) < 2:
         found = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:10]) or "none"
         raise EvaluationError(
@@ -130,4 +130,4 @@ def _number_field(
     if (count := len(set(patients[y >= 0]))) < MIN_PATIENTS:
         raise EvaluationError(f"fields: {count} patients have a number of {settings.name}, fewer than {MIN_PATIENTS}")
     left_out = dict(Counter(reason for reason in known.reasons[:, 0].tolist() if reason))
-    return StatedField(settings.name, (settings.name,), y, numbers, left_out, {})
+    return StatedField(settings.name, (settings.name,), y, numbers, left_out, ())

@@ -44,7 +44,7 @@ def test_summary_tells_what_was_left_out(planted: Planted, out: Path) -> None:
     text = (out / SUMMARY).read_text()
     assert "88 films looked at" in text
     assert "left out: 1 films, no body_part" in text
-    assert "left out: SKULL, rare, 1 patients" in text
+    assert "left out: rare, fewer than 10 patients each: SKULL" in text
     assert "no film of the list is known to be wrong" in text
     value, low, high = (int(number) for number in re.findall(r"expected wrong: (\d+) \[(\d+), (\d+)\]", text)[0])
     assert low <= value <= high
