@@ -14,6 +14,8 @@ from data_prep.runtime.csv_text import plain_cell
 from mae_rad.errors import EvaluationError
 
 KEY, FIELD, ANSWER = "key", "field", "value"
+BETWEEN_CLASSES = "|"
+"""Separates the labels of exclusive classes in the name of a field."""
 KEEP = "keep"
 """FilmAnswer that what is stated is right."""
 _MAX_BYTES = 2**28

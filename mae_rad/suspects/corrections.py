@@ -19,8 +19,7 @@ from data_prep.settings import Folders, Settings
 from data_prep.shard_format.label_tables import VALUES, read_labels
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.suspects.answers import ANSWER, FIELD, KEEP, KEY, FilmAnswer, read_answers
-from mae_rad.suspects.settings import BETWEEN_CLASSES
+from mae_rad.suspects.answers import ANSWER, BETWEEN_CLASSES, FIELD, KEEP, KEY, FilmAnswer, read_answers
 
 FACTS_TABLE, LABELS_TABLE, PROBLEMS_TABLE = "corrections.csv", "corrected_labels.csv", "corrections_problems.csv"
 FACTS = ("body_part", "view", "laterality", "sex", "age_years")

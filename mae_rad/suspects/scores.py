@@ -22,8 +22,9 @@ from mae_rad.evaluation.probes.linear_and_knn import PROBES, SplitData
 from mae_rad.evaluation.probes.number_probes import NUMBER_PROBES
 from mae_rad.evaluation.probes.out_of_fold import out_of_fold
 from mae_rad.evaluation.statistics.metrics import Floats
+from mae_rad.suspects.answers import BETWEEN_CLASSES
 from mae_rad.suspects.film_groups import film_groups
-from mae_rad.suspects.settings import BETWEEN_CLASSES, SuspectsSettings
+from mae_rad.suspects.settings import SuspectsSettings
 from mae_rad.suspects.stated_fields import StatedField
 
 PREDICTIONS = Path("evaluation") / "predictions.parquet"

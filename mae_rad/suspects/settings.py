@@ -10,9 +10,7 @@ from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
 from mae_rad.evaluation.comparison.settings import NUMBER_COLUMNS
-
-BETWEEN_CLASSES = "|"
-"""Separates the labels of exclusive classes in the name of a field."""
+from mae_rad.suspects.answers import BETWEEN_CLASSES
 
 
 class SuspectFieldSettings(Settings):

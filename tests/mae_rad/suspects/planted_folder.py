@@ -31,8 +31,8 @@ def write_planted(folder: Path, films: int = 90, wrong: int = 4) -> Planted:
     stated[-1], stated[-2] = None, "SKULL"  # type: ignore[call-overload]
     made = [
         film(
-            name, noise(40, 32, seed=place), body_part=part, patient=f"{place // 2:032x}", age_years=90 * place // films,
-            split=("train", "val", "test")[place // 2 % 3],
+            name, noise(40, 32, seed=place), body_part=part, patient=f"{place // 2:032x}",
+            age_years=90 * place // films, split=("train", "val", "test")[place // 2 % 3],
         )
         for place, (name, part) in enumerate(zip(names, stated, strict=True))
     ]  # fmt: skip

@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from mae_rad.errors import EvaluationError
 from mae_rad.suspects.corrections import CorrectionsSettings, write_corrections
 from tests.builders.film_tables import film, hexed, write_public
+from tests.builders.without_training import without_training
 
 FILM, OTHER = hexed("film", 0), hexed("film", 1)
 WORDS = {"body_part": frozenset({"HAND", "KNEE", "WRIST"})}
@@ -93,3 +96,16 @@ def test_a_spreadsheet_with_semicolons_and_byte_order_mark(settings: Corrections
     path.write_text(f"\ufeffrank;key;field;value\n1;{FILM};body_part;KNEE\n", encoding="utf-8")
     write_corrections([path], settings, WORDS)
     assert written(settings.out / "corrections.csv") == [{"key": FILM, "field": "body_part", "value": "KNEE"}]
+
+
+def test_the_command_works_where_the_archive_is(settings: CorrectionsSettings, tmp_path: Path) -> None:
+    """Without the packages of training; a term of DICOM that these shards do not have is accepted."""
+    path = answers(tmp_path, f"{FILM},body_part,ankle\n{FILM},view,LATERAL")
+    words = ["corrections", str(path), f"shards={settings.shards[0]}", f"out={settings.out}"]
+    start = f"import sys; from mae_rad.cli.main import main; sys.exit(main({words!r}))"
+    environment = without_training(tmp_path / "start", Path(__file__).resolve().parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["value"] for row in written(settings.out / "corrections.csv")] == ["ANKLE", "LATERAL"]

@@ -1,8 +1,0 @@
-"""``mae-rad corrections`` as a script, for launchers that need a file."""
-
-import sys
-
-from mae_rad.cli.corrections import main
-
-if __name__ == "__main__":
-    sys.exit(main())
