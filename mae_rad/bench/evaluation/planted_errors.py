@@ -94,7 +94,8 @@ def exchange(field: StatedField, films: int, seed: int) -> tuple[StatedField, ND
         EvaluationError: there are not so many pairs.
     """
     left = generator_for("planted errors", seed).permutation(field.rows).tolist()
-    y, changed = field.y.copy(), []
+    y = field.y.copy()
+    changed: list[int] = []
     while left and len(changed) < films:
         first = left.pop()
         partner = next((row for row in reversed(left) if field.y[row] != field.y[first]), None)
