@@ -103,16 +103,18 @@ def write_corrections(
     labels = [row for answer in changed if answer.field not in FACTS for row in _label_rows(answer)]
     settings.out.mkdir(parents=True, exist_ok=True)
     (settings.out / PROBLEMS_TABLE).unlink(missing_ok=True)
-    lines = [f"{len(decided):,} films answered, {kept:,} of them to keep"]
+    lines = [f"answers: {len(decided):,}, of which keep: {kept:,}"]
     if facts:
         path = settings.out / FACTS_TABLE
         atomic_text(path, csv_text([(KEY, FIELD, ANSWER), *facts]))
-        lines.append(f"{len(facts):,} facts in {path}: mae-rad scan … facts.corrections={path}")
+        lines.append(f"facts to correct: {len(facts):,}, in {path}: mae-rad scan … facts.corrections={path}")
     if labels:
         path = settings.out / LABELS_TABLE
         atomic_text(path, csv_text([(KEY, "label", ANSWER, "number"), *labels]))
         films = len({row[0] for row in labels})
-        lines.append(f"labels of {films:,} films in {path}: mae-rad label PRIVATE … --adjudication {path} --out PUBLIC")
+        lines.append(
+            f"films with labels to correct: {films:,}, in {path}: mae-rad label PRIVATE … --adjudication {path} --out PUBLIC"
+        )
     return "\n".join(lines)
 
 

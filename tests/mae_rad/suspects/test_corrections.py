@@ -81,7 +81,7 @@ def test_facts_and_labels_go_to_their_tables(settings: CorrectionsSettings, tmp_
         (OTHER, "fracture", "present", ""),
         (OTHER, "implant", "absent", ""),
     ]
-    assert text.startswith("6 films answered, 1 of them to keep")
+    assert text.startswith("answers: 6, of which keep: 1")
     assert "facts.corrections=" in text
 
 
