@@ -112,9 +112,7 @@ def write_corrections(
         path = settings.out / LABELS_TABLE
         atomic_text(path, csv_text([(KEY, "label", ANSWER, "number"), *labels]))
         films = len({row[0] for row in labels})
-        lines.append(
-            f"films with labels to correct: {films:,}, in {path}: mae-rad label PRIVATE … --adjudication {path} --out PUBLIC"
-        )
+        lines.append(f"films with labels to correct: {films:,}, in {path}: mae-rad label … --adjudication {path}")
     return "\n".join(lines)
 
 
