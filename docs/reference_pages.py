@@ -37,6 +37,8 @@ from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.suspects.corrections import CorrectionsSettings
+from mae_rad.suspects.settings import SuspectsSettings
 
 SETTINGS: dict[str, type[Settings]] = {
     "scan": ScanSettings,
@@ -48,6 +50,8 @@ SETTINGS: dict[str, type[Settings]] = {
     "compare": CompareSettings,
     "finetune": FinetuneSettings,
     "compare-heads": CompareHeadsSettings,
+    "suspects": SuspectsSettings,
+    "corrections": CorrectionsSettings,
     "predict": PredictSettings,
     "export": ExportSettings,
 }

@@ -13,7 +13,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.index import read_index
 
-UID_COLUMN, PATH_COLUMN = "sop_instance_uid", "path"
+UID_COLUMN, PATH_COLUMN, KEY_COLUMN = "sop_instance_uid", "path", "key"
 
 
 class ArchiveFilms:
@@ -47,6 +47,7 @@ class ArchiveFilms:
             zip(*(multi_frame[name].to_pylist() for name in ("key", "frames")), strict=True)
         )
         films, other_paths = [], []
+        self._by_key: dict[str, tuple[ListedFilm, int]] | None = None
         self._by_uid: dict[str, list[ListedFilm | None]] = {}
         raster = (manifest[name].to_pylist() for name in ("rows", "columns", "orientation", "source"))
         uids = linkage["sop_instance_uid"].to_pylist()
@@ -91,6 +92,25 @@ class ArchiveFilms:
         if not by_key:
             raise RowSkipped("not_in_shards" if matches else "row_without_file")
         return next(iter(by_key.values()))
+
+    def find_key(self, key: str) -> tuple[ListedFilm, int]:
+        """Find the film with a key, as tables that were made from the shards name it.
+
+        Args:
+            key: of the film.
+
+        Returns:
+            The film of its file, and the index of its frame there.
+
+        Raises:
+            RowSkipped: no film has the key.
+        """
+        if self._by_key is None:
+            frames = [(film, frame) for film in self.names.films for frame in range(self.frame_count(film))]
+            self._by_key = {self.key_of(film, frame): (film, frame) for film, frame in frames}
+        if key not in self._by_key:
+            raise RowSkipped("row_without_file")
+        return self._by_key[key]
 
     def key_of(self, film: ListedFilm, frame: int = 0) -> str:
         """Return the key of a film.

@@ -1,6 +1,7 @@
 """Read CSV tables of labels and boxes: a header line, then one line per film, finding or box.
 
 sop_instance_uid | path   identifies the film; the path is absolute, or its last parts
+key                       … in their place: the film's key in the shards
 frame                     frame of a file with several frames, from 1
 reader                    name of the reader
 label                     of a *long* table of labels, or of a box
@@ -28,7 +29,7 @@ from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
 from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_in_fractions, is_incomplete_polygon
 from data_prep.errors import ArchiveError, LabelError
-from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
+from data_prep.labels.archive_films import KEY_COLUMN, PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.row_counts import RowCount, RowCounts
 from data_prep.labels.settings import LabelSettings
 from data_prep.labels.wide_columns import WideColumns, find_columns, one_fact
@@ -141,8 +142,12 @@ class CsvReader:
             raise RowError(f"the column {self._film_column} is empty; every row names its film")
         reader = cells.get(self._settings.columns.reader, "") or self._collector.reader
         number = self._collector.reader_number(reader)
-        film = self._films.find(name, by_uid=self._film_column == UID_COLUMN)
-        key = self._films.key_of(film, _parse_frame(cells.get("frame", ""), self._films.frame_count(film)))
+        if self._film_column == KEY_COLUMN:
+            film, frame = self._films.find_key(name)
+        else:
+            film = self._films.find(name, by_uid=self._film_column == UID_COLUMN)
+            frame = _parse_frame(cells.get("frame", ""), self._films.frame_count(film))
+        key = self._films.key_of(film, frame)
         return _Row(key, self._films.upright_size(film, key), cells, number, Origin(name, place, reader))
 
     def _add_long_row(self, row: _Row) -> bool:
@@ -248,7 +253,7 @@ class CsvReader:
             LabelError: a column is missing, or the table is of the other task.
         """
         columns, first = self._settings.columns, Place(path, 1)
-        names = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN]
+        names = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN, KEY_COLUMN]
         self._film_column = next((name for name in names if name in header), "")
         if not self._film_column:
             raise LabelError(f"{first}: no column names the film; add {' or '.join(names)}, or set columns.film=…")

@@ -13,9 +13,9 @@ from data_prep.cli.main import main as run_data_prep
 from data_prep.cli.parser import add_commands
 from mae_rad.command_line import run
 
-WITHOUT_TORCH = ("bench", "schema", "completion")
-COMMANDS = ("pretrain", "finetune", "sweep", "embed", "vector", "compare", "compare-heads", "predict", "export", "cost",
-            *WITHOUT_TORCH)  # fmt: skip
+WITHOUT_TORCH = ("corrections", "bench", "schema", "completion")
+COMMANDS = ("pretrain", "finetune", "sweep", "embed", "vector", "compare", "compare-heads", "suspects",
+            "predict", "export", "cost", *WITHOUT_TORCH)  # fmt: skip
 """Commands that are modules of this package; all others are forwarded to ``data_prep``."""
 
 

@@ -64,8 +64,6 @@ class FilmInference:
         self._labels, self._operating_points = predictor.card.labels, predictor.card.operating_points
         self._task = predictor.card.task
         self._has_findings = not isinstance(self._task, RegressionSettings | MulticlassSettings)
-        if settings.reports and not self._has_findings:
-            _log.warning("no Structured Reports are written: they cannot carry numbers or exclusive classes yet")
         if not isinstance(predictor.encoder, ViT) and not self.predicts_boxes and _heat_map_method(settings) != "none":
             _log.warning("pictures have no heat maps: they are available for a ViT only")
         elif (
@@ -176,8 +174,9 @@ class FilmInference:
     def _to_write(self, film: ReadFilm, record: Record, maps: tuple[HeatMap, ...]) -> PredictedFilm:
         wanted = self._settings.overlays
         has_picture = wanted == "all" or (wanted == "findings" and record.found)
+        has_answer = record.numbers or record.classes
         documents = Documents(
-            report=film.header is not None and self._settings.reports and self._has_findings,
+            report=film.header is not None and self._settings.reports and (self._has_findings or bool(has_answer)),
             state=film.header is not None and self._settings.presentation_states,
         )
         return PredictedFilm(record, film.stream, film.sidecar, film.header, maps if has_picture else None, documents)
@@ -193,8 +192,11 @@ class FilmInference:
     def _class(self, values: Sequence[float]) -> PredictedClass:
         probabilities = dict(zip(self._labels, values, strict=True))
         predicted = max(probabilities, key=probabilities.__getitem__)
-        (target,) = self._task.targets
-        return PredictedClass(label=target.title, predicted=predicted, probabilities=probabilities)
+        assert isinstance(self._task, MulticlassSettings)
+        target = self._task.target
+        return PredictedClass(
+            label=target.title, predicted=predicted, probabilities=probabilities, column=target.column or ""
+        )
 
     def _findings(self, request: FilmRequest, scores: Sequence[float]) -> tuple[Finding, ...]:
         return tuple(

@@ -61,11 +61,13 @@ class PredictedClass(Settings):
         label: name of the question.
         predicted: the most probable class.
         probabilities: class → probability; their sum is 1.
+        column: index column whose values the classes are, such as body_part; empty for labels.
     """
 
     label: str
     predicted: str
     probabilities: dict[str, float]
+    column: str = ""
 
 
 class Record(Settings):

@@ -2,8 +2,10 @@
 
 Every label is a measurement group (TID 1501) of the film: the concept, the certainty of the finding in percent (the
 calibrated probability, or the highest score of a box), and for each operating point whether it is reached. Every box
-that counts as found is a planar region (TID 1410) in pixels of the film. The document is preliminary and not verified;
-patient and study are those of the film.
+that counts as found is a planar region (TID 1410) in pixels of the film. An answer of several classes is a coded value
+with its certainty: body parts (Target Region) of CID 4031, views of CID 4010, where the standard knows them. A number
+is a measurement with its UCUM unit. The document is preliminary and not verified; patient and study are those of the
+film.
 """
 
 import csv
@@ -23,11 +25,13 @@ from mae_rad.prediction.dicom_document import (
     frames_of,
     with_required_attributes,
 )
-from mae_rad.prediction.record import Finding, FoundBox, Record
+from mae_rad.prediction.record import Finding, FoundBox, PredictedClass, PredictedNumber, Record
 
 PRIVATE_SCHEME = "99MAERAD"
 """Designator of private codes, for concepts without a single SNOMED CT code."""
 SERIES_NUMBER = 9900
+_UCUM = {"months": "mo", "years": "a", "days": "d", "weeks": "wk", "mm": "mm", "cm": "cm", "%": "%", "degrees": "deg"}
+"""Unit of a number → its UCUM code; any other unit becomes an annotation, which UCUM allows for every word."""
 
 
 def structured_report(header: Dataset, record: Record, author: Author) -> sr.ComprehensiveSR:
@@ -44,6 +48,8 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     film = with_required_attributes(header)
     groups = [_finding_group(film, record, one, author) for one in record.findings]
     groups += [_box_group(film, record, box, author, place) for place, box in enumerate(record.boxes) if box.found]
+    groups += [_class_group(film, record, answer, author) for answer in record.classes]
+    groups += [_number_group(film, record, number, author) for number in record.numbers]
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
         procedure_reported=codes.SCT.PlainRadiography,
@@ -76,11 +82,11 @@ def encode_report(report: sr.ComprehensiveSR) -> bytes:
 
 
 def concept(kind: str, term: str) -> sr.CodedConcept:
-    """Look up the coded concept of a finding or body part.
+    """Look up the coded concept of a finding, a class, a question or a number.
 
     Args:
-        kind: ``finding`` or ``body_part``.
-        term: name of the label, or DICOM body part examined.
+        kind: ``finding``, ``question``, ``number``, or the index column of a class, such as ``body_part``.
+        term: name of the label, the class, or the index column.
 
     Returns:
         The concept of concepts.csv, else a private code.
@@ -107,6 +113,45 @@ def _finding_group(
         finding_sites=_sites(record),
         measurements=[_certainty(finding.score)],
         qualitative_evaluations=_evaluations(finding, record, author),
+        source_images=[
+            sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID, frames_of(film, record))
+        ],
+    )
+
+
+def _class_group(
+    film: Dataset, record: Record, answer: PredictedClass, author: Author
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """The predicted class as a coded value, and its probability; the site of the header may be what it contradicts."""
+    question = answer.column or answer.label
+    code = sr.QualitativeEvaluation(
+        name=concept("question", question), value=concept(answer.column or "class", answer.predicted)
+    )
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking_identifier(author, film, record, answer.label, "film"),
+        algorithm_id=_algorithm(author, answer.label),
+        measurements=[_certainty(answer.probabilities[answer.predicted])],
+        qualitative_evaluations=[code, *_doubts(answer.label, record, author)],
+        source_images=[
+            sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID, frames_of(film, record))
+        ],
+    )
+
+
+def _number_group(
+    film: Dataset, record: Record, number: PredictedNumber, author: Author
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    unit = sr.CodedConcept(
+        _UCUM.get(number.unit, f"{{{number.unit}}}" if number.unit else "1")[:16],
+        "UCUM",
+        number.unit[:64] or "no units",
+    )
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking_identifier(author, film, record, number.label, "film"),
+        algorithm_id=_algorithm(author, number.label),
+        finding_sites=_sites(record),
+        measurements=[sr.Measurement(name=concept("number", number.label), value=round(number.value, 4), unit=unit)],
+        qualitative_evaluations=_doubts(number.label, record, author),
         source_images=[
             sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID, frames_of(film, record))
         ],
@@ -147,21 +192,29 @@ def _certainty(value: float) -> sr.Measurement:
 
 def _evaluations(finding: Finding, record: Record, author: Author) -> list[sr.QualitativeEvaluation]:
     """Whether each operating point is reached, and what must be known before believing it, under private codes."""
-    evaluations = [
-        (point, f"Reaches the operating point {point}", is_reached) for point, is_reached in finding.reached.items()
+    points = [
+        _yes_or_no(point, f"Reaches the operating point {point}", is_reached)
+        for point, is_reached in finding.reached.items()
     ]
-    if finding.label in author.chance_warnings:
-        measured = author.chance_warnings[finding.label].partition(" on ")[0]
-        evaluations.append(("not_shown_above_chance", f"Not shown above chance: {measured}", True))
+    return points + _doubts(finding.label, record, author)
+
+
+def _doubts(label: str, record: Record, author: Author) -> list[sr.QualitativeEvaluation]:
+    """What must be known before believing the answer about ``label``."""
+    doubts = []
+    if label in author.chance_warnings:
+        measured = author.chance_warnings[label].partition(" on ")[0]
+        doubts.append(_yes_or_no("not_shown_above_chance", f"Not shown above chance: {measured}", True))
     if record.reason:
-        evaluations.append(("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
-    return [
-        sr.QualitativeEvaluation(
-            name=sr.CodedConcept(code[:64], PRIVATE_SCHEME, meaning[:64]),
-            value=codes.SCT.Yes if is_true else codes.SCT.No,
-        )
-        for code, meaning, is_true in evaluations
-    ]
+        doubts.append(_yes_or_no("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
+    return doubts
+
+
+def _yes_or_no(code: str, meaning: str, is_true: bool) -> sr.QualitativeEvaluation:
+    return sr.QualitativeEvaluation(
+        name=sr.CodedConcept(code[:64], PRIVATE_SCHEME, meaning[:64]),
+        value=codes.SCT.Yes if is_true else codes.SCT.No,
+    )
 
 
 def _sites(record: Record) -> list[sr.FindingSite] | None:

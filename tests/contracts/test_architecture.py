@@ -21,7 +21,7 @@ LEVELS: Mapping[str, int] = {
     "mae_rad/evaluation": 14,
     "mae_rad/evaluation/report": 13,
     "mae_rad/api": 13,
-    "mae_rad/evaluation/figures": 12, "mae_rad/finetuning": 12,
+    "mae_rad/evaluation/figures": 12, "mae_rad/finetuning": 12, "mae_rad/suspects": 12,
     "mae_rad/evaluation/comparison": 11, "mae_rad/finetuning/classification": 11, "mae_rad/finetuning/detection": 11,
     "mae_rad/finetuning/report": 11, "mae_rad/finetuning/regression": 11, "mae_rad/finetuning/multiclass": 11,
     "mae_rad/cost": 11,

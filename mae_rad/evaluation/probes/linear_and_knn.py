@@ -30,7 +30,8 @@ Predict = Callable[[Vectors, Any, Vectors, int, Candidates], list["CandidateScor
 
 TEMPERATURE = 0.07
 """Temperature of the neighbours' votes, exp(cosine / temperature), as in Wu et al. 2018 and DINO."""
-_FOLDS = 5
+FOLDS = 5
+"""Folds of a cross-validation, where the patients are enough."""
 _DECISIVE_PATIENTS = 500
 """Patients of val who choose the hyperparameter of a number, however many there are in train."""
 VALIDATION_PATIENTS = 3
@@ -119,7 +120,7 @@ def has_validation_patients(y: Targets, patients: NDArray[np.int64], classes: in
         patients: [N] number of the patient.
         classes: C; 1 for a number.
     """
-    if _are_numbers(y):
+    if are_numbers(y):
         return len(np.unique(patients)) >= NUMBER_VALIDATION_PATIENTS
     return patients_per_class(y, patients, classes) >= VALIDATION_PATIENTS
 
@@ -134,18 +135,19 @@ def validation_value(y: Targets, scores: Floats) -> float:
     Returns:
         Macro AUROC, or minus the mean squared error.
     """
-    if _are_numbers(y):
+    if are_numbers(y):
         return -float(np.mean((y - scores[:, 0]) ** 2))
     return float(macro_auroc(y.astype(np.int64), scores, np.ones((1, len(y))))[0])
 
 
-def _are_numbers(y: Targets) -> bool:
+def are_numbers(y: Targets) -> bool:
+    """Return whether targets are numbers, not classes."""
     return bool(np.issubdtype(y.dtype, np.floating))
 
 
 def _choose(probe: Probe, train: SplitData, val: SplitData, classes: int, seed: int) -> tuple[float, str]:
-    in_train = len(np.unique(train.patients)) if _are_numbers(train.y) else None
-    folds = min(_FOLDS, patients_per_class(train.y, train.patients, classes) if in_train is None else in_train)
+    in_train = len(np.unique(train.patients)) if are_numbers(train.y) else None
+    folds = min(FOLDS, patients_per_class(train.y, train.patients, classes) if in_train is None else in_train)
     if has_validation_patients(val.y, val.patients, classes) and _decides(val, in_train):
         candidate_scores = [
             output.scores for output in probe.predict(train.x, train.y, val.x, classes, probe.candidates)
@@ -153,7 +155,7 @@ def _choose(probe: Probe, train: SplitData, val: SplitData, classes: int, seed: 
         y, films_used = val.y, "val"
     elif folds >= 2:
         candidate_scores, y, films_used = (
-            _cross_validated(probe, train, classes, folds, seed),
+            cross_validated(probe, train, classes, folds, seed),
             train.y,
             f"{folds}-fold in train",
         )
@@ -171,8 +173,19 @@ def _decides(val: SplitData, in_train: int | None) -> bool:
     return in_train is None or len(np.unique(val.patients)) >= min(_DECISIVE_PATIENTS, in_train)
 
 
-def _cross_validated(probe: Probe, train: SplitData, classes: int, folds: int, seed: int) -> list[Floats]:
-    """Score every training film [N, C] with a fit to the folds without its patient, for each candidate value."""
+def cross_validated(probe: Probe, train: SplitData, classes: int, folds: int, seed: int) -> list[Floats]:
+    """Score every training film with a fit to the folds without its patient.
+
+    Args:
+        probe: kind of probe.
+        train: N films.
+        classes: C; 1 for a number.
+        folds: number of folds.
+        seed: seed of the folds.
+
+    Returns:
+        [N, C] scores for each candidate value.
+    """
     out = [np.zeros((len(train.y), classes)) for _ in probe.candidates]
     for fit_rows, validation_rows in _splits(train, folds, seed):
         candidate_scores = probe.predict(
@@ -185,7 +198,7 @@ def _cross_validated(probe: Probe, train: SplitData, classes: int, folds: int, s
 
 def _splits(train: SplitData, folds: int, seed: int) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield the films to fit and to score of each fold; classes are divided in equal proportion."""
-    if not _are_numbers(train.y):
+    if not are_numbers(train.y):
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         return splitter.split(train.y, train.y, train.patients)  # type: ignore[no-any-return]
     names, patient = np.unique(train.patients, return_inverse=True)

@@ -16,7 +16,7 @@ _MAX_COUNTED = 20
 def draw_confusion(
     true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], title: str, path: Path
 ) -> None:
-    """Draw films by true (rows) and predicted class, coloured by their share of the true class.
+    """Draw films by true (rows) and predicted class, coloured by their share of the true class; no films, no number.
 
     Args:
         true: [N] class.
@@ -35,7 +35,7 @@ def draw_confusion(
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = 12 if len(classes) <= 6 else 8
     for down, across in np.ndindex(*counts.shape) if len(classes) <= _MAX_COUNTED else ():
-        if totals[down, 0]:
+        if counts[down, across]:
             colour = "white" if shares[down, across] > 0.6 else "black"
             text = f"{counts[down, across]}\n{shares[down, across]:.0%}"
             panel.text(across, down, text, ha="center", va="center", color=colour, fontsize=size)

@@ -2,6 +2,7 @@
 
 In addition to the files of every task (``results/final_evaluation.py``); ``predictions.parquet`` has the true and the
 predicted class, and the probability of each class:
+  confusion.parquet  films and patients by split, true and predicted class
   confusion.png  films by true and predicted class
   subgroups.png  balanced accuracy of all films and of each subgroup
   films-<question>.png  films with the most and the least probability for their true class
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.evaluation.statistics.calibration import fit_temperature
+from mae_rad.evaluation.statistics.calibration import calibration_error, fit_temperature
 from mae_rad.evaluation.statistics.intervals import fewest_patients
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, balanced_accuracy, macro_auroc
 from mae_rad.finetuning.multiclass.confusion import draw_confusion
@@ -72,6 +73,7 @@ class MulticlassEvaluator(FinalEvaluator):
         "balanced_accuracy": "balanced accuracy",
         "macro_auroc": "macro AUROC",
         "accuracy": "accuracy",
+        "calibration_error": "calibration error",
         "log_loss": "log-loss",
         "recall": "recall",
         "auroc": "AUROC against all others",
@@ -155,7 +157,20 @@ class MulticlassEvaluator(FinalEvaluator):
                 "probability": struct,
             }
             parts.append(pa.table(columns))
-        return {"predictions.parquet": pa.concat_tables(parts)}
+        return {"predictions.parquet": pa.concat_tables(parts), "confusion.parquet": self._confusion()}
+
+    def _confusion(self) -> pa.Table:
+        """Films and patients of every pair of true and predicted class that occurs."""
+        rows = []
+        for split, scores in self._splits.items():
+            predicted = scores.logits.argmax(axis=1)
+            for true, answer in np.unique(np.stack([scores.y, predicted], axis=1), axis=0).tolist():
+                cell = (scores.y == true) & (predicted == answer)
+                patients = len(np.unique(scores.patients[cell]))
+                rows.append((split, self._classes[true], self._classes[answer], int(cell.sum()), patients))
+        names = ("split", "class", "predicted", "films", "patients")
+        columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+        return pa.table(dict(zip(names, map(list, columns), strict=True)))
 
     def draw(self, results: Sequence[Result], folder: Path) -> None:
         """Draw confusion matrix and subgroups of the last split."""
@@ -205,17 +220,20 @@ def class_estimates(scores: ClassScores) -> dict[str, Estimate]:
 
     Returns:
         Balanced accuracy and macro AUROC over the classes that these films have (AUROC of each against all others, NaN
-        for films of one class), accuracy, and log-loss in nats.
+        for films of one class), accuracy, calibration error of the predicted class over bins of its probability, and
+        log-loss in nats.
     """
     present = np.flatnonzero(scores.films_per_class)
     y = np.searchsorted(present, scores.y)
     correct = scores.logits.argmax(axis=1) == scores.y
     of_present = np.where(correct, y, -1)  # a wrong class may be one without films
     costs = -np.take_along_axis(log_softmax(scores.logits, axis=1), scores.y[:, None], axis=1)[:, 0]
+    probability = softmax(scores.logits, axis=1)
     return {
         "balanced_accuracy": partial(balanced_accuracy, y, of_present, len(present)),
-        "macro_auroc": partial(macro_auroc, y, softmax(scores.logits, axis=1)[:, present]),
+        "macro_auroc": partial(macro_auroc, y, probability[:, present]),
         "accuracy": partial(_mean, correct.astype(np.float64)),
+        "calibration_error": partial(calibration_error, probability.max(axis=1), correct),
         "log_loss": partial(_mean, costs),
     }
 

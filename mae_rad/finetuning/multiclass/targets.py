@@ -22,7 +22,7 @@ from mae_rad.heads.multiclass import TargetClassesSettings
 MAX_CLASS_WEIGHT = 20.0
 """Largest weight of a class relative to the lowest, under ``balance: class_weight``."""
 _SHOWN = 10
-"""Most values of a column that an error shows; a column such as patient has one for each."""
+"""Most values of a column that a message shows; a column such as patient has one for each."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,14 @@ class KnownClasses:
         y: [F] int64 class, -1 unknown.
         weights: [F] float32 confidence, 0 where unknown.
         reasons: [F] str, why a class is unknown; empty if it is known or does not apply to the film.
+        others: values of the column that are no class, sorted; none for labels.
     """
 
     names: tuple[str, ...]
     y: NDArray[np.int64]
     weights: NDArray[np.float32]
     reasons: Reasons
+    others: tuple[str, ...] = ()
 
 
 def known_classes(
@@ -69,7 +71,24 @@ def known_classes(
         np.where(is_known, known.y, -1),
         np.where(is_known, known.weights, 0).astype(np.float32),
         np.where(applies, known.reasons, "").astype(object),
+        known.others,
     )
+
+
+def others_line(title: str, others: Sequence[str]) -> list[str]:
+    """Name the values that are no class, since too few training patients have them or the task does not name them.
+
+    Args:
+        title: of the target.
+        others: values.
+
+    Returns:
+        One line, or none.
+    """
+    if not others:
+        return []
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return [f"{title}: no class, and left out: {', '.join(others[:_SHOWN])}{more}."]
 
 
 def class_weights(y: NDArray[np.int64], weights: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
@@ -101,7 +120,8 @@ def _column_classes(index: ShardIndex, target: TargetClassesSettings) -> KnownCl
     positions = {name: position for position, name in enumerate(names)}
     y = np.array([positions.get(value, -1) for value in of_film.tolist()], dtype=np.int64)
     reasons = np.where(y >= 0, "", np.where(of_film == "", f"no {column}", f"of another {column}")).astype(object)
-    return KnownClasses(names, y, np.ones(len(y), np.float32), reasons)
+    others = tuple(sorted(set(of_film[(y < 0) & matching(index.table, target.where)].tolist()) - {""}))
+    return KnownClasses(names, y, np.ones(len(y), np.float32), reasons, others)
 
 
 def _frequent_values(index: ShardIndex, values: NDArray[np.object_], target: TargetClassesSettings) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.finetuning.multiclass.evaluation import ClassScores, MulticlassEvaluator, class_estimates
-from mae_rad.finetuning.multiclass.targets import class_weights, drawing_weights, known_classes
+from mae_rad.finetuning.multiclass.targets import class_weights, drawing_weights, known_classes, others_line
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.task.interface import FilmOutputs, Task
 from mae_rad.finetuning.task.known_targets import left_out_line
@@ -132,7 +132,7 @@ class Multiclass(Task[ClassRow]):
     def _left_out_lines(self) -> list[str]:
         """A line per split about films without a class."""
         splits = np.array(self.index.table.column("split").to_pylist(), dtype=object)
-        lines = []
+        lines = others_line(self._task.target.title, self._training.others)
         for split in ("train", "val", "test"):
             known = self._training if split == "train" else self._evaluation
             lines += left_out_line(split, self._task.target.title, known.reasons[splits == split])

@@ -67,6 +67,14 @@ def test_a_film_is_found_by_the_end_of_its_path(folders: Folders, path: str) -> 
     assert pq.read_table(folders.public / "labels.parquet")["key"].to_pylist() == ["aaaa"]
 
 
+def test_a_film_is_found_by_its_key(folders: Folders) -> None:
+    """As ``mae-rad corrections`` names it; an unknown key is refused with its line."""
+    folders.run("key,label,value,number\nbbbb,fracture,present,\naaaa,age,,7\n")
+    assert folders.labels() == [("aaaa", "age", None, None), ("bbbb", "fracture", "present", None)]
+    with pytest.raises(LabelError, match="line 2"):
+        folders.run("key,label,value\nzzzz,fracture,present\n")
+
+
 def test_part_of_a_folder_name_does_not_match(folders: Folders) -> None:
     with pytest.raises(LabelError, match=r"labels\.csv line 2: no film of the scan has this name \(unknown_films=list"):
         folders.run("path,label,value\nSCH_A/s1/IM0001,fracture,present\n")

@@ -24,7 +24,8 @@ from tests.builders.without_training import without_training
 from tests.mae_rad.cli.test_main import DATA_PREP as DATA_PREP_COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
-WITH_SETTINGS = (*SETTINGS, *DATA_PREP, "sweep", "cost", "embed", "predict", "export", "compare-heads", "append")
+WITH_SETTINGS = (*SETTINGS, *DATA_PREP, "sweep", "cost", "embed", "predict", "export", "compare-heads", "append",
+                 "suspects", "corrections")  # fmt: skip
 
 
 def _help(command: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -19,7 +19,7 @@ BENCHMARKS = {
     "content_mask", "report_labels", "throughput", "planted_text",
     "hidden_content", "loader", "mae_speed", "fine_detail",
     "cheaper_not_worse", "outside_check", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
-    "film_folds", "measurement_vectors", "published_films", "demo_summary",
+    "film_folds", "measurement_vectors", "published_films", "demo_summary", "planted_errors",
 }  # fmt: skip
 
 

@@ -115,7 +115,13 @@ def test_classes_are_found_in_the_column_and_learnt(public: Path, multiclass: Pa
         assert probabilities is not None
         assert probabilities[0].tolist() == pytest.approx([row["probability"][name] for name in VIEWS], abs=1e-5)
     pictures = {"confusion.png", "subgroups.png", "films-view.png", "learning_curves.png"}
-    assert {path.name for path in (multiclass / "evaluation").iterdir()} == TABLES | pictures
+    tables = TABLES | {"confusion.parquet"}
+    assert {path.name for path in (multiclass / "evaluation").iterdir()} == tables | pictures
+    confusion = pq.read_table(multiclass / "evaluation" / "confusion.parquet").to_pylist()
+    for cell in confusion:
+        of_cell = [row for row in rows if all(row[name] == cell[name] for name in ("split", "class", "predicted"))]
+        assert cell["films"] == len(of_cell) >= cell["patients"] >= 1
+    assert sum(cell["films"] for cell in confusion) == len(rows)
     results = pq.read_table(multiclass / "evaluation" / "results.parquet").to_pylist()
     recalls = [row["value"] for row in results if (row["split"], row["metric"]) == ("test", "recall")]
     (balanced,) = (

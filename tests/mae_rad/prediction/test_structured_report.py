@@ -29,6 +29,10 @@ from tests.builders.dicom_builder import CR, uid, write_film
 from tests.builders.private_builder import anatomy
 
 AUTHOR = Author("classification", "0123456789abcdef", "1.0", "a run", {"sensitivity_90": {"fracture": 0.25}}, {})
+PRIVATE_QUESTION = CodedConcept("region", PRIVATE_SCHEME, "region")
+PRIVATE_CLASS = CodedConcept("pneumonia", PRIVATE_SCHEME, "pneumonia")
+OUTSIDE_ITS_CONTEXT_GROUP: dict[str, set[str]] = {"body_part": {"FACE", "NOSE", "TEETH"}, "view": set()}
+"""Body parts with a concept of Annex L that CID 4031 does not list."""
 PERCENT = CodedConcept("%", "UCUM", "percent")
 
 
@@ -184,10 +188,73 @@ def test_headers_with_invalid_values_give_a_report(attributes: dict[str, Any], t
             assert document.PatientName == attributes["PatientName"]
 
 
+def answered(label: str, predicted: str, column: str = "", **fields: Any) -> Record:
+    classes = (
+        {"label": label, "predicted": predicted, "column": column, "probabilities": {predicted: 0.91, "x": 0.09}},
+    )
+    return record(findings=(), classes=classes, **fields)
+
+
+@pytest.mark.parametrize(
+    ("column", "predicted", "question", "value"),
+    [
+        ("body_part", "WRIST", codes.DCM.TargetRegion, codes.SCT.WristJoint),
+        ("view", "LATERAL", codes.DCM.ImageView, codes.cid4010.LateralProjection),
+        ("laterality", "L", codes.DCM.ImageLaterality, codes.cid244.Left),
+        ("sex", "F", codes.DCM.SubjectSex, codes.cid7455.Female),
+        ("", "pneumonia", PRIVATE_QUESTION, PRIVATE_CLASS),
+    ],
+)  # fmt: skip
+def test_a_class_is_a_coded_value_with_its_certainty(
+    column: str, predicted: str, question: Any, value: Any, tmp_path: Path
+) -> None:
+    document = read_back(
+        structured_report(header(tmp_path / "film.dcm"), answered("region", predicted, column), AUTHOR)
+    )
+    (group,) = document.content.get_image_measurement_groups()
+    (answer,) = group.get_qualitative_evaluations()
+    assert answer.name == question
+    assert answer.value == value
+    (certainty,) = group.get_measurements(codes.DCM.CertaintyOfFinding)
+    assert (certainty.value, certainty.unit) == (91.0, PERCENT)
+    assert group.finding_sites in (None, [])  # the header may name the part that the answer contradicts
+
+
+def test_a_doubtful_class_says_so(tmp_path: Path) -> None:
+    author = AUTHOR._replace(chance_warnings={"region": "macro AUROC 0.520 [0.480, 0.560] on 40 test films: …"})
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, answered("region", "HAND", "body_part", reason="no_view"), author))
+    (group,) = document.content.get_image_measurement_groups()
+    meanings = [one.name.meaning for one in group.get_qualitative_evaluations()]
+    assert meanings[1:] == ["Not shown above chance: macro AUROC 0.520 [0.480, 0.560]", "Is a guess: no view"]
+
+
+@pytest.mark.parametrize(("unit", "code"), [("months", "mo"), ("", "1"), ("points", "{points}")])
+def test_a_number_is_a_measurement_with_its_unit(unit: str, code: str, tmp_path: Path) -> None:
+    numbers = ({"label": "bone_age", "value": 132.25, "unit": unit},)
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, record(findings=(), numbers=numbers), AUTHOR))
+    (group,) = document.content.get_image_measurement_groups()
+    (number,) = group.get_measurements()
+    assert number.name == CodedConcept("bone_age", PRIVATE_SCHEME, "bone age")
+    assert number.value == 132.25
+    assert (number.unit.value, number.unit.scheme_designator) == (code, "UCUM")
+
+
 def test_every_code_is_one_of_the_standard() -> None:
-    known = {value for of_keyword in of_the_standard.concepts["SCT"].values() for value in of_keyword}
-    concept_codes = {(kind, word): code.value for (kind, word), code in _concepts().items()}
+    known = {
+        (scheme, value)
+        for scheme in ("SCT", "DCM")
+        for of_keyword in of_the_standard.concepts[scheme].values()
+        for value in of_keyword
+    }
+    concept_codes = {name: (code.scheme_designator, code.value) for name, code in _concepts().items()}
     assert {word for word, value in concept_codes.items() if value not in known} == {("finding", "fracture")}
+    for kind, keyword in (("body_part", "cid4031"), ("view", "cid4010")):
+        of_standard = {getattr(getattr(codes, keyword), name).value for name in getattr(codes, keyword).dir()}
+        ours = {word: value for (of, word), (_, value) in concept_codes.items() if of == kind}
+        outside = {word for word, value in ours.items() if value not in of_standard}
+        assert outside == OUTSIDE_ITS_CONTEXT_GROUP[kind]
     for name, keyword in (("HAND", "Hand"), ("CHEST", "Chest"), ("KNEE", "Knee"), ("SHOULDER", "Shoulder")):
         assert concept("body_part", name).value == getattr(codes.SCT, keyword).value
     assert concept("finding", "foreign_object").value == codes.SCT.ForeignBody.value

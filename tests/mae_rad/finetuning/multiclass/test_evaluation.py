@@ -1,10 +1,17 @@
-"""Metrics of exclusive classes against scikit-learn, also where a class has no film."""
+"""Metrics of exclusive classes against scikit-learn and torchmetrics, also where a class has no film."""
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, recall_score, roc_auc_score
+from torch import from_numpy
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_auroc,
+    multiclass_calibration_error,
+)
 
+from mae_rad.evaluation.statistics.calibration import BINS
 from mae_rad.finetuning.multiclass.evaluation import ClassScores, class_estimates
 
 
@@ -29,6 +36,22 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     assert values["macro_auroc"] == pytest.approx(roc_auc_score(scores.y, probability, multi_class="ovr"))
     recalls = recall_score(scores.y, probability.argmax(axis=1), average=None)
     assert values["balanced_accuracy"] == pytest.approx(recalls.mean())
+
+
+@pytest.mark.parametrize("classes", [4, 14])
+def test_metrics_are_those_of_torchmetrics(classes: int) -> None:
+    scores = _scores(classes, films=700)
+    probability, y = from_numpy(softmax(scores.logits, axis=1)), from_numpy(scores.y)
+    values = _values(scores)
+    expected = {
+        "balanced_accuracy": multiclass_accuracy(probability, y, classes, average="macro"),
+        "macro_auroc": multiclass_auroc(probability, y, classes, average="macro"),
+        "accuracy": multiclass_accuracy(probability, y, classes, average="micro"),
+        "calibration_error": multiclass_calibration_error(probability, y, classes, n_bins=BINS, norm="l1"),
+    }
+    assert {name: values[name] for name in expected} == pytest.approx(
+        {name: float(value) for name, value in expected.items()}, abs=1e-5
+    )
 
 
 def test_a_class_without_a_film_is_in_no_mean_but_may_be_predicted() -> None:

@@ -9,7 +9,13 @@ from data_prep.shard_format.label_policy import LabelPolicy
 from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.finetuning.multiclass.targets import KnownClasses, class_weights, drawing_weights, known_classes
+from mae_rad.finetuning.multiclass.targets import (
+    KnownClasses,
+    class_weights,
+    drawing_weights,
+    known_classes,
+    others_line,
+)
 from mae_rad.heads.multiclass import TargetClassesSettings
 from tests.builders.film_tables import film, hexed, write_public
 
@@ -61,6 +67,10 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_values_of_ten_training_patients_are_classes(views: Path) -> None:
     known = _known(views, column="view")
     assert known.names == ("AP", "PA")
+    assert known.others == ("LATERAL", "OBLIQUE")
+    assert others_line("view", known.others) == ["view: no class, and left out: LATERAL, OBLIQUE."]
+    assert others_line("view", [str(number) for number in range(12)])[0].endswith(" 9 and 2 more.")
+    assert others_line("view", ()) == []
     assert np.bincount(known.y + 1).tolist() == [2 * (MIN_PATIENTS - 1 + 40 + 5), 2 * MIN_PATIENTS, 60]
     counts = {reason: (known.reasons == reason).sum() for reason in ("no view", "of another view")}
     assert counts == {"no view": 10, "of another view": 2 * (MIN_PATIENTS - 1 + 40)}

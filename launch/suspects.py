@@ -1,0 +1,8 @@
+"""``mae-rad suspects`` as a script, for launchers that need a file."""
+
+import sys
+
+from mae_rad.cli.suspects import main
+
+if __name__ == "__main__":
+    sys.exit(main())
