@@ -107,7 +107,7 @@ def _train(
     )
     meter = _Meter(first_step, ranks, task)
 
-    for step in range(first_step, optimizer.steps):
+    for step in range(first_step, first_step if task.is_complete else optimizer.steps):
         heartbeat.set_step(step)
         lr = learning_rate(step, optimizer)
         steps_done, is_last, is_end = step + 1, step + 1 == optimizer.steps, step + 1 in optimizer.segment_ends
@@ -146,7 +146,8 @@ def _train(
             if ranks.first:
                 folder.log(steps_done, values)
                 monitor.check(steps_done, values)
-        if steps_done % runtime.checkpoint_every == 0 or is_end or stop_request.save or stop_request.exit:
+        is_saved = steps_done % runtime.checkpoint_every == 0 or is_end or stop_request.save or stop_request.exit
+        if is_saved:
             checkpoints.save(engine, steps_done, last=is_last or stop_request.exit)
             preemption.restart_save_interval()
         if stop_request.exit and not is_last:
@@ -155,6 +156,10 @@ def _train(
             monitor.check(steps_done, task.evaluate(steps_done, folder, ranks) or {})
         if mlflow_writes and steps_done % runtime.log_every == 0:
             mlflow_writes.deliver()
+        if task.is_complete:
+            if not is_saved:
+                checkpoints.save(engine, steps_done, last=True)
+            break
 
     with engine.whole_parameters(), engine.average.applied():
         task.finish(folder, ranks)
