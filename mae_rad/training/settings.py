@@ -187,6 +187,8 @@ class RuntimeSettings(Settings):
     """MLflow tracking store (default: MLFLOW_TRACKING_URI, else sqlite in the parent of the run folder)."""
     experiment: str | None = None
     """Name of the MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else mae_rad)."""
+    mlflow_parent: str | None = None
+    """Id of the MLflow run that this one is shown below; a sweep gives its own."""
 
     @model_validator(mode="after")
     def _keeps_its_kernels(self) -> Self:

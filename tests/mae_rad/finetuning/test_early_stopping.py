@@ -1,6 +1,8 @@
 """A finetuning that stops early exports its best weights, says so, and is the same when it was interrupted."""
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from safetensors.torch import load_file
 
 from data_prep.settings import load
 from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.training.preemption import Preemption, StopRequest
 from tests.builders.tiny_finetuning import arguments, write_labelled
 
 STOPPING = [
@@ -69,7 +72,7 @@ def test_an_interrupted_run_stops_at_the_same_step_with_the_same_weights(
 ) -> None:
     run = tmp_path / "resumed"
     with monkeypatch.context() as patch:
-        patch.setattr("mae_rad.training.preemption.Preemption.pop_requests", _exit_after(5))
+        patch.setattr(Preemption, "pop_requests", staticmethod(_exit_after(5)))
         with pytest.raises(SystemExit):
             _finetune(public, run, "runtime.checkpoint_every=1")
     assert max(_validations(run)) == 4
@@ -79,17 +82,10 @@ def test_an_interrupted_run_stops_at_the_same_step_with_the_same_weights(
     assert all(weights.equal(theirs[name]) for name, weights in ours.items())
 
 
-def _exit_after(step: int):  # type: ignore[no-untyped-def]
-    from mae_rad.training.preemption import Preemption
-
-    original, calls = Preemption.pop_requests, [0]
-
-    def pop_requests(self, means):  # type: ignore[no-untyped-def]
-        calls[0] += 1
-        requests = original(self, means)
-        return requests._replace(exit=calls[0] == step)
-
-    return pop_requests
+def _exit_after(steps: int) -> Callable[[dict[str, float]], StopRequest]:
+    """A ``Preemption.pop_requests`` that asks to leave after so many steps."""
+    original, taken = Preemption.pop_requests, itertools.count(1)
+    return lambda means: original(means)._replace(exit=next(taken) == steps)
 
 
 def test_test_films_that_are_left_out_are_evaluated_by_a_later_command(public: Path, tmp_path: Path) -> None:

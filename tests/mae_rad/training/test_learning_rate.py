@@ -36,5 +36,5 @@ def test_the_rate_falls_to_its_floor() -> None:
 
 
 def test_a_floor_above_the_peak_is_refused() -> None:
-    with pytest.raises(ValueError, match="min_learning_rate 0.01 is above the peak 0.0005"):
+    with pytest.raises(ValueError, match=r"min_learning_rate 0\.01 is above the peak 0\.0005"):
         OptimizerSettings(steps=10, batch=128, base_learning_rate=1e-3, min_learning_rate=0.01)
