@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.folder_url import FolderUrl
 from data_prep.pages.plot_style import save_png
 from data_prep.settings import load
 from mae_rad.errors import SettingsError
@@ -14,6 +13,7 @@ from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.sweep.arms import Arm, read_arms
 from mae_rad.sweep.curves import draw_curves
 from mae_rad.sweep.run_trials import FAILED, run_trials
+from mae_rad.sweep.sweep_record import check_record, refuse_signed
 from mae_rad.sweep.sweep_table import sweep_rows, sweep_text, write_sweep
 from mae_rad.sweep.train_arms import STOPPED, GivenArms, train_arms
 from mae_rad.sweep.trained_encoders import trained_encoders
@@ -73,14 +73,14 @@ def run_sweep(
         )
     arms = read_arms(config, settings, over=over, named=arm, out=out, films=films, equal_flops=equal_flops)
     shards = [str(path) for path in arms[0].settings.data.shards]
-    if signed := [shard for shard in arms[0].settings.data.shards if isinstance(shard, FolderUrl) and shard.query]:
-        raise SettingsError(f"data.shards: a sweep records its settings, and a signature is not recorded: {signed[0]}")
+    refuse_signed(arms[0].settings.data.shards)
     compared = load(CompareSettings, compare, [f"shards={shards}", f"out={out / 'comparison'}"])
     if compared.score_on != "val":
         raise SettingsError(
             f"--compare: score_on is {compared.score_on}, and the arms of a sweep are chosen by these scores."
             " Set score_on: val, so that test films choose nothing"
         )
+    check_record(out, {"kind": "arms"})
     source = GivenArms(arms)
     if train_arms(source, config, settings, side_by_side=side_by_side):
         return STOPPED, "a training stopped early: the same command continues it"

@@ -13,7 +13,7 @@ from mae_rad.finetuning.run import Finetuning
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.pretraining.task import Pretraining
 from mae_rad.sweep.parent_run import ParentRun
-from mae_rad.sweep.sweep_record import check_record
+from mae_rad.sweep.sweep_record import check_record, refuse_signed
 from mae_rad.sweep.train_arms import STOPPED, GivenArms, train_arms
 from mae_rad.sweep.trial_metric import TrialMetric, choose_metric
 from mae_rad.sweep.trial_plan import TrialPlan, plan_trials
@@ -56,6 +56,7 @@ def run_trials(
             trained then.
     """
     plan = plan_trials(config, settings, over=over, trials=trials, films=films, out=out)
+    refuse_signed(plan.settings.data.shards)
     chosen_by = choose_metric(plan.settings, metric)
     check_record(out, _record(plan, chosen_by))
     study = TrialStudy(plan, chosen_by)
@@ -69,6 +70,8 @@ def run_trials(
     _describe(parent, study, chosen_by)
     if is_stopped:
         return STOPPED, f"{trials_text(rows)}\n\na training stopped early: the same command continues it"
+    if study.has_only_failed:
+        return FAILED, f"{trials_text(rows)}\n\nall of the first trials failed, so no other is begun: give a new --out"
     if not study.is_complete:
         return 0, f"{trials_text(rows)}\n\nother workers train the trials that are running"
     if best is None:

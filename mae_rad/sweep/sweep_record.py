@@ -1,16 +1,30 @@
 """What a sweep folder was begun with: ``sweep.json``, which a later command must share."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.bounded_reading import read_json
+from data_prep.folder_url import FolderUrl, PublicFolder
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.errors import RunError, SettingsError
 from mae_rad.training.run_folder import list_differences
 
 _FILE = "sweep.json"
+
+
+def refuse_signed(shards: Sequence[PublicFolder]) -> None:
+    """Refuse addresses with a signature: a sweep gives its settings to other processes and to files.
+
+    Args:
+        shards: public folders.
+
+    Raises:
+        SettingsError: one has a signature.
+    """
+    if signed := [shard for shard in shards if isinstance(shard, FolderUrl) and shard.query]:
+        raise SettingsError(f"data.shards: a sweep records its settings, and a signature is not recorded: {signed[0]}")
 
 
 def check_record(out: Path, record: Mapping[str, Any]) -> None:

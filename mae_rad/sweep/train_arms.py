@@ -70,6 +70,7 @@ class GivenArms(ArmSource):
         """Keep why a training failed."""
         if failure is not None:
             self.failed[arm.name] = failure
+            _log.warning("%s: failed: %s", arm.name, failure)
 
 
 class ArmTraining:
@@ -149,8 +150,9 @@ def _report_end(source: ArmSource, training: ArmTraining) -> bool:
         source.stopped(arm)
         return True
     failure = _last_line(training.log) if code else None
+    if failure is None:
+        _log.info("%s: done", arm.name)
     source.ended(arm, failure)
-    _log.info("%s: done", arm.name)
     return False
 
 

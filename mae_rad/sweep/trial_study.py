@@ -33,6 +33,8 @@ RANDOM_TRIALS = 5
 """Trials that are drawn at random before the sampler learns from values, and that end before one is ended early."""
 _WARMUP_SHARE = 0.25
 """Share of the steps before which no trial is ended early."""
+_MAX_FAILED = 3
+"""Failed trials after which no other is begun, if none has succeeded."""
 _STUDY = "sweep"
 FAILURE, STEP, SAME_AS = "failure", "step", "same_as"
 """Names of what is kept of a trial beside its value: why it failed; the step of its weights; the earlier trial of the
@@ -76,6 +78,12 @@ class TrialStudy(ArmSource):
         """Whether as many trials have ended as were asked for."""
         trials = self.trials
         return len(trials) >= self._plan.limit and all(trial.state.is_finished() for trial in trials)
+
+    @property
+    def has_only_failed(self) -> bool:
+        """Whether the first trials failed one and all, so that others would, too."""
+        trials = self.trials
+        return len(trials) >= _MAX_FAILED and all(trial.state == TrialState.FAIL for trial in trials)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -149,7 +157,7 @@ class TrialStudy(ArmSource):
 
     def _propose(self) -> Trial | None:
         number = len(self.trials)
-        if number >= self._plan.limit:
+        if number >= self._plan.limit or self.has_only_failed:
             return None
         self._study.sampler = TPESampler(
             seed=(self._plan.settings.seed + number) % 2**32, n_startup_trials=RANDOM_TRIALS

@@ -16,12 +16,12 @@ RATE = "optimizer.base_learning_rate=log:1e-4:1e-1"
 
 def plan(*over: str, trials: int | None = 4, settings: tuple[str, ...] = (), films: int | None = None) -> TrialPlan:
     words = arguments(Path("public"), Path("run"), *settings)
-    given = [word for word in words[2:] if not word.startswith("runtime=")]
+    given = [word for word in words[2:] if not word.startswith(("runtime=", "optimizer="))]
     return plan_trials(Path(words[1]), given, over=over, trials=trials, films=films, out=Path("out"))
 
 
 def test_a_trial_has_its_values_its_folder_and_no_test_films() -> None:
-    arm = plan(RATE, "film.flip=0,0.5", films=40).trial(
+    arm = plan(RATE, "film.flip=0,0.5", films=320).trial(
         "trial-0002", {"optimizer.base_learning_rate": 0.01, "film.flip": "0.5"}
     )
     assert (arm.settings.optimizer.base_learning_rate, arm.settings.optimizer.steps) == (0.01, 5)
@@ -47,10 +47,11 @@ def test_every_combination_is_tried_unless_fewer_trials_are_asked_for() -> None:
         (("optimizer.base_learning_rat=log:1e-5:1e-3",), 3, "did you mean 'optimizer.base_learning_rate'"),
         (("film.flip=0,2",), 3, "film.flip"),
         (("optimizer.batch=int:-1:8",), 3, "optimizer.batch"),
+        (("optimizer.batch=8,9", "optimizer.accumulation=1,3"), 4, "batch 8 is not divisible by accumulation 3"),
         (("film.flip=0,0",), 3, "has the value 0 twice"),
         (("runtime.workers=0,1",), 3, "change no result"),
         (("data.where={view: PA},{view: AP}",), 3, "could not be compared"),
-        (("data.shards=a,b",), 3, "could not be compared"),
+        (("data.generations=1,2",), 3, "could not be compared"),
         (("evaluation.policy.uncertain=ignore,positive",), 3, "could not be compared"),
         (("task={name: detection},{name: regression}",), 3, "could not be compared"),
         (("early_stopping={metric: auroc, patience: 1},{metric: loss, patience: 1}",), 3, "could not be compared"),
