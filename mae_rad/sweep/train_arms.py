@@ -18,6 +18,8 @@ from mae_rad.sweep.arms import Arm
 STOPPED = 75
 """Exit code of a training that saved a checkpoint and stopped early."""
 _POLL_SECONDS = 0.5
+_OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher gives the process of a sweep; a training in it has one rank, and a port of its own."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,12 +89,14 @@ class ArmTraining:
         self.arm, self.log, self.is_given_up = arm, log, False
         command = "finetune" if isinstance(arm.settings, FinetuneSettings) else "pretrain"
         words = [sys.executable, "-m", "mae_rad", command, "--config", str(config), *common, *arm.overrides]
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_LAUNCHERS}
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 words,
                 stdout=file,
                 stderr=file,
                 stdin=subprocess.DEVNULL,
+                env=environment,
                 preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock of ours
             )
 

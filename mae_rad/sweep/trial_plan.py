@@ -29,7 +29,7 @@ class TrialPlan(NamedTuple):
     Attributes:
         config: YAML settings that all trials start from.
         common: ``key=value`` settings of all trials.
-        settings: the settings of all trials, without what varies.
+        settings: of all trials, with the first value of what varies.
         axes: what varies.
         films: films drawn by a trial; None for the steps of the config.
         out: folder of the sweep.
@@ -107,9 +107,10 @@ def plan_trials(
     is_finetune = is_finetuning(config, settings)
     common = (*settings, *(["runtime.test_films=false"] if is_finetune else []))
     model: type[PretrainSettings] | type[FinetuneSettings] = FinetuneSettings if is_finetune else PretrainSettings
-    shared = load(model, config, [*common, f"runtime.run_dir={out / 'trial'}"])
     for axis in axes:
         _check_axis(axis)
+    first = [f"{axis.key}={axis.ends[0]}" for axis in axes]  # what is varied need not be valid in the config
+    shared = load(model, config, [*common, *first, f"runtime.run_dir={out / 'trial'}"])
     sizes = [len(axis.values) or math.inf for axis in axes]
     limit = min(math.inf if trials is None else trials, math.prod(sizes))
     if limit == math.inf:
