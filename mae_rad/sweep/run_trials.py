@@ -7,7 +7,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from data_prep.runtime.folder_lock import locked
-from mae_rad.export.encoder_folder import read_settings
+from mae_rad.export.encoder_folder import read_card, read_settings
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 from mae_rad.export.predictor_card import PredictorCard
 from mae_rad.finetuning.run import Finetuning
 from mae_rad.finetuning.task.settings import FinetuneSettings
@@ -90,7 +91,7 @@ def _record(plan: TrialPlan, metric: TrialMetric) -> dict[str, Any]:
         "settings": settings.results(),
         "dataset_sha256": task.dataset_sha256,
         "inputs": dict(task.inputs),
-        "start_from": str(settings.start_from) if settings.start_from else None,
+        "start_from": read_card(encoder_folder(settings.start_from)).weights_sha256 if settings.start_from else None,
         "over": {axis.key: axis.text for axis in plan.axes},
         "films": plan.films,
         "metric": metric.name,

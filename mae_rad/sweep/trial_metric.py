@@ -50,18 +50,18 @@ class TrialMetric(NamedTuple):
         return (step, values[step]) if step in values else None
 
 
-def choose_metric(settings: PretrainSettings | FinetuneSettings, asked: str | None) -> TrialMetric:
+def choose_metric(settings: PretrainSettings | FinetuneSettings, requested: str | None) -> TrialMetric:
     """Choose the metric, before anything is trained.
 
     Args:
         settings: that all trials share.
-        asked: name, with or without ``val/``; None takes the one that selects the weights of a finetuning.
+        requested: name, with or without ``val/``; None takes the one that selects the weights of a finetuning.
 
     Raises:
         SettingsError: it is not logged by such a training; those that are stand in the text.
     """
     if isinstance(settings, FinetuneSettings):
-        name = (asked or settings.selection_metric).removeprefix("val/")
+        name = (requested or settings.selection_metric).removeprefix("val/")
         _check(name, settings.task.validation_metrics)
         return TrialMetric(f"val/{name}", is_finetuning=True)
     if settings.runtime.probe_every == 0:
@@ -73,10 +73,10 @@ def choose_metric(settings: PretrainSettings | FinetuneSettings, asked: str | No
     names = ["probe/rankme", *(f"probe/{question.metric}" for question in probe.questions)] if probe else []
     if not names:
         raise SettingsError("the shards have too few validation films for a probe. Shard with splits.val above 0")
-    if asked is None:
+    if requested is None:
         raise SettingsError(f"give --metric, by which trials are chosen: one of {', '.join(names)}")
-    _check(asked, names)
-    return TrialMetric(asked, is_finetuning=False)
+    _check(requested, names)
+    return TrialMetric(requested, is_finetuning=False)
 
 
 def _check(name: str, names: "list[str] | tuple[str, ...]") -> None:

@@ -110,7 +110,7 @@ def plan_trials(
     for axis in axes:
         _check_axis(axis)
     first = [f"{axis.key}={axis.ends[0]}" for axis in axes]  # what is varied need not be valid in the config
-    shared = load(model, config, [*common, *first, f"runtime.run_dir={out / 'trial'}"])
+    shared = with_films(load(model, config, [*common, *first, f"runtime.run_dir={out / 'trial'}"]), films)
     sizes = [len(axis.values) or math.inf for axis in axes]
     limit = min(math.inf if trials is None else trials, math.prod(sizes))
     if limit == math.inf:

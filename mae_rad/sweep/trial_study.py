@@ -2,10 +2,10 @@
 
 SWEEP/study/
   study.journal      every trial, its values and its end, one line each; workers append to it, on other hosts too
-  claims/trial-…/    locked while a worker trains the trial, and free again when that worker ends in any way
+  locks/trial-…/     locked while a worker trains the trial, and free again when that worker ends in any way
 
-A trial that no worker holds and that has not ended goes on from its last checkpoint. What a trial is proposed depends
-on the seed, its number and the trials that have ended, not on how often the sweep was interrupted.
+A trial that no worker has locked and that has not ended goes on from its last checkpoint. The settings proposed for a
+trial depend on the seed, its number and the trials that have ended, not on how often the sweep was interrupted.
 """
 
 import logging
@@ -57,11 +57,11 @@ class TrialStudy(ArmSource):
     def __init__(self, plan: TrialPlan, metric: TrialMetric) -> None:
         self.folder = plan.out / "study"
         self._plan, self._metric = plan, metric
-        self._claims = self.folder / "claims"
-        self._claims.mkdir(parents=True, exist_ok=True)
-        self._held: dict[str, ExitStack] = {}
+        self._lock_folders = self.folder / "locks"
+        self._lock_folders.mkdir(parents=True, exist_ok=True)
+        self._locks: dict[str, ExitStack] = {}
         self._running: dict[str, Trial] = {}
-        self._given_up: set[str] = set()
+        self._ended_early: set[str] = set()
         self._sizes: dict[str, int] = {}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with locked(self.folder, wait=True):
@@ -131,14 +131,14 @@ class TrialStudy(ArmSource):
             trial.report(value, step)
             if trial.should_prune():
                 _log.info("%s: ended at step %d, below the median of the others", arm.name, step)
-                self._given_up.add(arm.name)
+                self._ended_early.add(arm.name)
                 return True
         return False
 
     def ended(self, arm: Arm[Any], failure: str | None) -> None:
         """Record the value of a finished trial, or why it has none."""
         trial = self._running.pop(arm.name)
-        if failure is not None and arm.name in self._given_up:
+        if failure is not None and arm.name in self._ended_early:
             self._study.tell(trial, state=TrialState.PRUNED)
         elif failure is not None:
             self._fail(trial, failure)
@@ -148,12 +148,12 @@ class TrialStudy(ArmSource):
             trial.set_user_attr(STEP, result[0])
             self._study.tell(trial, result[1])
             _log.info("%s: %s %.4g", arm.name, self._metric.name, result[1])
-        self._held.pop(arm.name).close()
+        self._locks.pop(arm.name).close()
 
     def stopped(self, arm: Arm[Any]) -> None:
         """Let go of a trial, which goes on later."""
         del self._running[arm.name]
-        self._held.pop(arm.name).close()
+        self._locks.pop(arm.name).close()
 
     def _propose(self) -> Trial | None:
         number = len(self.trials)
@@ -163,41 +163,41 @@ class TrialStudy(ArmSource):
             seed=(self._plan.settings.seed + number) % 2**32, n_startup_trials=RANDOM_TRIALS
         )
         trial = self._study.ask(fixed_distributions={axis.key: _distribution(axis) for axis in self._plan.axes})
-        self._hold(trial_name(trial))
+        self._lock(trial_name(trial))
         return trial
 
     def _abandoned(self) -> Trial | None:
-        """Hold a trial that was begun and whose worker has ended."""
+        """Lock a trial that was begun and whose worker has ended."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial_name(trial) not in self._held and self._hold(trial_name(trial)):
+            if trial_name(trial) not in self._locks and self._lock(trial_name(trial)):
                 return Trial(self._study, trial._trial_id)
         return None
 
-    def _hold(self, name: str) -> bool:
-        (self._claims / name).mkdir(exist_ok=True)
+    def _lock(self, name: str) -> bool:
+        (self._lock_folders / name).mkdir(exist_ok=True)
         stack = ExitStack()
         try:
-            stack.enter_context(locked(self._claims / name))
+            stack.enter_context(locked(self._lock_folders / name))
         except BlockingIOError:
             return False
-        self._held[name] = stack
+        self._locks[name] = stack
         return True
 
     def _checked(self, trial: Trial) -> Arm[Any] | None:
         """The arm of a trial; None where it has ended without a training: values that do not fit, or were trained."""
         name = trial_name(trial)
         for earlier in self.trials:
-            is_told = earlier.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            if earlier.number != trial.number and earlier.params == trial.params and is_told:
+            has_value = earlier.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            if earlier.number != trial.number and earlier.params == trial.params and has_value:
                 trial.set_user_attr(SAME_AS, earlier.user_attrs.get(SAME_AS) or trial_name(earlier))
                 self._study.tell(trial, earlier.value if earlier.state == TrialState.COMPLETE else None, earlier.state)
-                self._held.pop(name).close()
+                self._locks.pop(name).close()
                 return None
         try:
             return self._plan.trial(name, trial.params)
         except SettingsError as error:
             self._fail(trial, str(error))
-            self._held.pop(name).close()
+            self._locks.pop(name).close()
             return None
 
     def _fail(self, trial: Trial, reason: str) -> None:

@@ -70,7 +70,7 @@ def test_what_is_proposed_does_not_depend_on_interruptions(tmp_path: Path) -> No
 
 def _kill(source: TrialStudy) -> None:
     """What the end of a process does: its locks are released, and nothing is written."""
-    for lock in source._held.values():
+    for lock in source._locks.values():
         lock.close()
 
 
