@@ -33,7 +33,7 @@ def pixels_per_film(settings: PretrainSettings, side: int) -> int:
         target = round(math.sqrt(view.tokens / area) * settings.encoder.patch)  # of the whole film at this scale
         decoded.add(reduction_for(side, side, target, target))
         of_views += view.tokens * settings.encoder.patch**2
-    return sum((-(-side // 2**reduction)) ** 2 for reduction in decoded) + of_views
+    return int(sum((-(-side // 2**reduction)) ** 2 for reduction in decoded)) + of_views
 
 
 def measure_pixel_seconds(seconds: float = 0.5) -> float:

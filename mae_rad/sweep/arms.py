@@ -66,8 +66,8 @@ def read_arms(
     arms: list[Arm[PretrainSettings]] = []
     for name, overrides in given:
         settings = load(PretrainSettings, config, [*common, *overrides, f"runtime.run_dir={out / name}"])
-        first = arms[0].settings if arms and equal_flops else None
-        settings = _with_equal_flops(settings, first) if first else with_films(settings, films)
+        reference = arms[0].settings if arms and equal_flops else None
+        settings = _with_equal_flops(settings, reference) if reference else with_films(settings, films)
         steps = f"optimizer.steps={settings.optimizer.steps}"
         arms.append(Arm(name, (*overrides, steps, f"runtime.run_dir={out / name}"), settings))
     if moved := [arm.name for arm in arms if arm.settings.data.shards != arms[0].settings.data.shards]:

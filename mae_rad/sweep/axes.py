@@ -88,7 +88,7 @@ def _axis(text: str) -> Axis:
     key, equals, written = text.partition("=")
     scale, colon, ends = written.partition(":")
     if equals and key and colon and scale in _SCALES:
-        return Axis(key, (), _range(text, scale, ends))  # type: ignore[arg-type] # one of _SCALES
+        return Axis(key, (), _range(text, scale, ends))
     values = tuple(split_outside_brackets(written, ","))
     if not equals or not key or not all(values):
         raise SettingsError(

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_folder import read_settings
@@ -26,7 +26,7 @@ class TrialMetric(NamedTuple):
     is_finetuning: bool
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """``maximize``, or ``minimize`` for a loss or an error."""
         return "minimize" if is_lower_better(self.name) else "maximize"
 
