@@ -77,7 +77,7 @@ WRONG = [
     (f"{SEARCH} --over film.flip=0,0.5 --trials 0", "--trials must be 1 or more, not 0"),
     (f"{SEARCH} --over film.flip=uniform:0:0.5", "Give --trials"),
     (f"{SEARCH} --over film.flop=0,0.5", "unknown setting 'film.flop'.*; did you mean 'film.flip'"),
-    (f"{SEARCH} --over film.flip=0,2", "'film.flip': .*less than or equal to 1"),
+    (f"{SEARCH} --over film.flip=0,2", "'film.flip'.*less than or equal to 1"),
     (f"{SEARCH} --over film.flip=0 --over film.flip=0.5", "film.flip is given twice"),
     (f"{SEARCH} --over film.flip=0,0.5 film.flip=0", "film.flip is given as a setting and as --over"),
     (f"{SEARCH} --over film.flip=0,0.5 --metric acuracy", "acuracy is not logged.*Did you mean accuracy.*macro_auroc"),
