@@ -9,6 +9,7 @@ trial depend on the seed, its number and the trials that have ended, not on how 
 """
 
 import logging
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -234,8 +235,7 @@ def _drop_torn_line(journal: Path) -> None:
     lock = JournalFileSymlinkLock(str(journal))
     lock.acquire()
     try:
-        with journal.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     finally:
         lock.release()
 

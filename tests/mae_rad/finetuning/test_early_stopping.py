@@ -61,6 +61,13 @@ def test_it_ends_when_the_metric_no_longer_improves_and_exports_the_best(stopped
     assert (stopped / "checkpoints" / "step-0000006").is_dir()
 
 
+def test_the_metrics_that_it_may_name_are_those_that_are_logged(public: Path, stopped: Path) -> None:
+    words = arguments(public, stopped)
+    names = load(FinetuneSettings, Path(words[1]), words[2:]).task.validation_metrics
+    assert {name for line in _validations(stopped).values() for name in line} <= {f"val/{name}" for name in names}
+    assert {"val/auroc", "val/average_precision", "val/loss", "val/auroc/object"} <= set(_validations(stopped)[2])
+
+
 def test_the_same_command_changes_nothing_of_a_run_that_stopped(public: Path, stopped: Path) -> None:
     before = (stopped / "predictor" / "predictor.safetensors").read_bytes(), _validations(stopped)
     _finetune(public, stopped, "runtime.checkpoint_every=3")
