@@ -97,11 +97,11 @@ def config_names(folder: str) -> list[str]:
     return [path.stem for path in sorted((_CONFIGS / folder).glob("*.yaml"))]
 
 
-def config_file(folder: str) -> Callable[[str], Path]:
+def config_file(*folders: str) -> Callable[[str], Path]:
     """Make the argparse type of ``--config NAME|FILE``.
 
     Args:
-        folder: subfolder of ``configs`` that holds the named configs.
+        folders: subfolders of ``configs`` that hold the named configs, the first one first.
 
     Returns:
         A function that converts the name of a config, without suffix, or a path to a path. It raises
@@ -110,12 +110,13 @@ def config_file(folder: str) -> Callable[[str], Path]:
 
     def find_config(name_or_path: str) -> Path:
         local_argument(name_or_path)
-        configs = {path.stem: path for path in sorted((_CONFIGS / folder).glob("*.yaml"))}
+        configs = {path.stem: path for one in reversed(folders) for path in sorted((_CONFIGS / one).glob("*.yaml"))}
         path = configs.get(name_or_path, Path(name_or_path))
         if path.name == name_or_path and not path.suffix and not path.exists():
             names = ", ".join(configs) or "no config is installed"
             raise argparse.ArgumentTypeError(
-                f"{name_or_path!r} is neither a file nor a name of configs/{folder}: {names}"
+                f"{name_or_path!r} is neither a file nor a name of {' or '.join(f'configs/{one}' for one in folders)}:"
+                f" {names}"
             )
         return path
 

@@ -24,17 +24,18 @@ def command_parser(name: str, description: str | None, settings: str | None = No
     return CommandParser(prog=f"mae-rad {name}", description=description, settings=settings)
 
 
-def add_config(parser: argparse.ArgumentParser, folder: str, option: str = "--config", default: str = "") -> None:
+def add_config(parser: argparse.ArgumentParser, *folders: str, option: str = "--config", default: str = "") -> None:
     """Add an option that takes a config by name or file.
 
     Args:
         parser: parser of the command.
-        folder: folder of the named configs under ``configs``.
+        folders: folders of the named configs under ``configs``.
         option: name of the option.
         default: name of the config without the option; empty where the option is required.
     """
-    text = f"YAML settings: a name or a file as in configs/{folder}" + (f" (default: {default})" if default else "")
+    places = " or ".join(f"configs/{folder}" for folder in folders)
+    text = f"YAML settings: a name or a file as in {places}" + (f" (default: {default})" if default else "")
     action = parser.add_argument(
-        option, type=config_file(folder), required=not default, default=default, metavar="NAME|FILE", help=text
+        option, type=config_file(*folders), required=not default, default=default, metavar="NAME|FILE", help=text
     )
-    action.completer = lambda **_: config_names(folder)  # type: ignore[attr-defined] # read by argcomplete
+    action.completer = lambda **_: [name for folder in folders for name in config_names(folder)]  # type: ignore[attr-defined] # read by argcomplete

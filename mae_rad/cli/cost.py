@@ -26,17 +26,15 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--budgets", metavar="V/P,…", default="", help="visible/predicted shares, or published")
     parser.add_argument("--tflops", type=float, default=600.0, help="matrix TFLOP/s of a GPU (default: 600, an H100)")
-    parser.add_argument("--measure", action="store_true", help="measure that rate on this machine")
+    parser.add_argument("--measure", action="store_true", help="measure that rate, and the loader's, here")
     parser.add_argument(
         "--utilisation", type=float, metavar="SHARE", default=0.4,
         help="share of that rate that training reaches (default: 0.4)",
     )  # fmt: skip
     parser.add_argument("--gpus", type=int, metavar="N", default=8, help="number of GPUs (default: 8)")
     parser.add_argument("--gpu-gib", type=float, metavar="GIB", default=80.0, help="memory of a GPU (default: 80)")
-    parser.add_argument(
-        "--decode-ms", type=float, metavar="MS", default=8.0,
-        help="milliseconds of a core to load a film at T = 1024 (default: 8)",
-    )  # fmt: skip
+    parser.add_argument("--pixel-ns", type=float, metavar="NS", default=9.4, help="loader, a pixel (default: 9.4)")
+    parser.add_argument("--stored-side", type=int, metavar="PX", default=1536, help="of stored films (default: 1536)")
     parser.add_argument(
         "--films", type=int, metavar="N", default=1_000_000, help="films in the shards (default: a million)"
     )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from mae_rad.cost.loader import pixels_per_film
 from mae_rad.cost.memory import count_parameters, estimate_memory
 from mae_rad.encoders.vit import SHAPES
 from mae_rad.errors import SettingsError
@@ -30,13 +31,15 @@ class Machine(NamedTuple):
         flops: sustained FLOP/s of one GPU: rate of matrix products times utilisation.
         gpus: number of GPUs.
         memory: of one GPU in bytes.
-        decode_seconds: of one loader core for one film at T = 1024, from reading to patches; proportional to T.
+        pixel_seconds: of one loader core for a pixel, decoded or put out, from reading to patches.
+        stored_side: side of the stored films in pixels.
     """
 
     flops: float
     gpus: int
     memory: float
-    decode_seconds: float
+    pixel_seconds: float
+    stored_side: int
 
 
 def vary_settings(
@@ -113,7 +116,8 @@ def loader_cores(settings: PretrainSettings, machine: Machine) -> float:
         settings: of the run.
         machine: of the run.
     """
-    return films_per_second(settings, machine) * machine.decode_seconds * settings.objective.tokens / 1024
+    pixels = pixels_per_film(settings, machine.stored_side)
+    return films_per_second(settings, machine) * machine.pixel_seconds * pixels
 
 
 def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:

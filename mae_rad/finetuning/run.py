@@ -1,7 +1,7 @@
 """Finetuning as a training task: trains a head on labelled films, evaluates it, and exports a predictor."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,7 @@ from mae_rad.finetuning.patient_splits import rows_by_split
 from mae_rad.finetuning.registry import build_task
 from mae_rad.finetuning.report.report_page import PAGE, write_page
 from mae_rad.finetuning.task.cached_features import FeatureCache, cache_bytes, cached_batches, group_by_tokens, to_cache
+from mae_rad.finetuning.task.early_stopping import as_score, is_out_of_patience
 from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
 from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
@@ -83,6 +84,8 @@ class Finetuning(TrainingTask):
         self._task = build_task(self.settings, self._films)
         self.settings = self._task.settings
         self._rows = rows_by_split(self.settings, self._task)
+        if not settings.runtime.test_films:
+            self._rows["test"] = self._rows["test"][:0]
         self._truth = target_checksums(
             self._films, data.shards, self._label_names, with_boxes=settings.task.name == "detection"
         )
@@ -98,6 +101,8 @@ class Finetuning(TrainingTask):
         self._cached: FeatureCache = {}
         self._start_card: EncoderCard | None = None
         self._micro = 1
+        self._done = 0
+        self._scores: dict[int, float] = {}
 
     def build_model(self, ranks: Ranks) -> Supervised:
         """Build encoder and head."""
@@ -135,15 +140,29 @@ class Finetuning(TrainingTask):
         """Whether a validation is due."""
         return done % self.settings.evaluation.every == 0 or done in self.settings.optimizer.segment_ends
 
+    def begin(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
+        """Read the scores of the earlier validations, for early stopping; then as every task."""
+        if self.settings.early_stopping and ranks.first:
+            logged = {f"{step} {name}": value for step, line in folder.logged() for name, value in line.items()}
+            name = f"val/{self.settings.early_stopping.metric}"
+            earlier = [step for step in range(1, done) if self.evaluates(step)]
+            self._scores = {step: as_score(name, logged.get(f"{step} {name}", math.nan)) for step in earlier}
+        return super().begin(done, folder, ranks)
+
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
-        """Validate on the val films, and keep the best weights so far."""
+        """Validate on the val films, keep the best weights so far, and stop early if the settings say so."""
+        self._done = done
         if not self.evaluates(done):
             return
-        val = self._outputs("val", ranks)
+        val, stopping = self._outputs("val", ranks), self.settings.early_stopping
         if ranks.first:
             values = self._task.validate(val)
             folder.log(done, {f"val/{name}": value for name, value in values.items()})
-            self._keep_if_best(folder, done, self._task.selection_score(values))
+            if stopping:
+                self._scores[done] = as_score(stopping.metric, values.get(stopping.metric, math.nan))
+            self._keep_if_best(folder, done, self._scores[done] if stopping else self._task.selection_score(values))
+        if stopping:
+            self.is_complete = on_first_rank(ranks, lambda: is_out_of_patience(self._scores.values(), stopping))
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Evaluate the best weights on val and test, and write the predictor."""
@@ -155,7 +174,7 @@ class Finetuning(TrainingTask):
             return
         folder.evaluation.mkdir(exist_ok=True)
         final = self._task.evaluate_final(val, test, folder.evaluation)
-        folder.log(self.settings.optimizer.steps, {f"test/{name}": value for name, value in final.values.items()})
+        folder.log(self._done, {f"test/{name}": value for name, value in final.values.items()})
         card = {
             "encoder": self.encoder,
             "tokens": self.settings.tokens,
@@ -170,14 +189,16 @@ class Finetuning(TrainingTask):
                 answers=self._task.training_answers(self._rows["train"]),
             ),
             "film": self._preparation(),
-            "provenance": self.provenance() | self._films_used() | {"best_step": step},
+            "provenance": self.provenance() | self._films_used() | self._end() | {"best_step": step},
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
         self._save_encoder(folder, step)
         write_page(folder.path)
 
-    def result(self, folder: RunFolder) -> RegisteredModel:
-        """Return the predictor, for the model registry."""
+    def result(self, folder: RunFolder) -> RegisteredModel | None:
+        """Return the predictor, for the model registry; None while its test films are left out."""
+        if not self.settings.runtime.test_films:
+            return None
         return registered_predictor(folder.predictor, self.settings.runtime.run_dir.name, folder.tracking_id())
 
     def conclusion(self, folder: RunFolder) -> str:
@@ -292,6 +313,14 @@ class Finetuning(TrainingTask):
         }
         with atomic_file(folder.best) as file:
             file.write(save(portable(trained), {"step": str(step), "value": repr(value)}))
+
+    def _end(self) -> dict[str, str | int]:
+        """How long the training was where it ended early."""
+        stopping, done = self.settings.early_stopping, self._done
+        if not (stopping and self.is_complete and done < self.settings.optimizer.steps):
+            return {}
+        films = done * self.settings.optimizer.batch
+        return {"steps": done, "films_seen": films, "stopped_early": stopping.text}
 
     def _counts(self, column: str) -> dict[str, int]:
         """Value → number of training films; 0 stands for the films of a value that few patients have."""

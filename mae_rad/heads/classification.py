@@ -58,6 +58,17 @@ class ClassificationSettings(PooledHeadSettings):
         return self
 
     @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Metrics that a validation logs: means over labels, and those of each label."""
+        means = ("auroc", "average_precision", "loss")
+        return (*means, *(f"{metric}/{title}" for title in self.titles for metric in means))
+
+    @property
+    def selection_metric(self) -> str:
+        """The metric that selects the best weights."""
+        return self.select
+
+    @property
     def titles(self) -> tuple[str, ...]:
         """Names of the L labels."""
         return tuple(label.title for label in self.labels)

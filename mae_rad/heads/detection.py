@@ -73,6 +73,17 @@ class DetectionSettings(Settings):
         return self
 
     @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Metrics that a validation logs: means over labels, and those of each label."""
+        means = ("ap50", "froc")
+        return (*means, *(f"{metric}/{title}" for title in self.titles for metric in means))
+
+    @property
+    def selection_metric(self) -> str:
+        """One of the two metrics whose mean selects the best weights."""
+        return "froc"
+
+    @property
     def titles(self) -> tuple[str, ...]:
         """Names of the L labels."""
         return tuple(label.title for label in self.labels)

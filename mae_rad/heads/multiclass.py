@@ -68,6 +68,16 @@ class MulticlassSettings(PooledHeadSettings):
     """Metric on val that selects the best weights: the highest, or the lowest loss."""
 
     @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Metrics that a validation logs."""
+        return ("balanced_accuracy", "macro_auroc", "accuracy", "log_loss")
+
+    @property
+    def selection_metric(self) -> str:
+        """The metric that selects the best weights."""
+        return "log_loss" if self.select == "loss" else self.select
+
+    @property
     def titles(self) -> tuple[str, ...]:
         """Names of the C classes; defined once the run has found the values of the column."""
         classes = self.target.classes or self.target.labels

@@ -84,6 +84,17 @@ class RegressionSettings(PooledHeadSettings):
         return self
 
     @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Metrics that a validation logs: means over numbers, and those of each number."""
+        each = (f"{metric}/{title}" for title in self.titles for metric in ("r2", "mean_absolute_error"))
+        return ("r2", "standardised_error", *each)
+
+    @property
+    def selection_metric(self) -> str:
+        """The metric that selects the best weights."""
+        return self.select
+
+    @property
     def titles(self) -> tuple[str, ...]:
         """Names of the L numbers."""
         return tuple(number.title for number in self.numbers)

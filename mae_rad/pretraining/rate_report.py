@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from mae_rad.objectives.learning_rates import RateRange, rate_factor, tried_range
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.learning_rate import peak_rate
 
 _TOLERANCE = 1.01
 """Factor by which a peak may be outside of the range without a warning: settings are rounded."""
@@ -42,7 +41,7 @@ def rate_report(settings: PretrainSettings) -> RateReport:
         weights may have any lower peak.
     """
     optimizer = settings.optimizer
-    peak, tried = peak_rate(optimizer), tried_range(settings.objective.tried_rates, optimizer.batch)
+    peak, tried = optimizer.peak_rate, tried_range(settings.objective.tried_rates, optimizer.batch)
     text = (
         f"peak learning rate {peak:.2g} (optimizer.base_learning_rate={optimizer.base_learning_rate:g},"
         f" batch {optimizer.batch:,}, rule {optimizer.rate_rule})"

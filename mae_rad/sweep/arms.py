@@ -4,19 +4,23 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from data_prep.settings import load
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.run_flops import training_flops
 from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.sweep.axes import read_axes, split_outside_brackets
+from mae_rad.training.settings import TrainingSettings
 
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
 _LONGEST_NAME = 100
 
+T = TypeVar("T", bound=TrainingSettings)
 
-class Arm(NamedTuple):
-    """One arm of a sweep.
+
+class Arm(NamedTuple, Generic[T]):
+    """One training of a sweep: an arm, or a trial.
 
     Attributes:
         name: name of its run folder and in tables.
@@ -26,7 +30,7 @@ class Arm(NamedTuple):
 
     name: str
     overrides: tuple[str, ...]
-    settings: PretrainSettings
+    settings: T
 
 
 def read_arms(
@@ -38,7 +42,7 @@ def read_arms(
     out: Path,
     films: int | None,
     equal_flops: bool,
-) -> list[Arm]:
+) -> list[Arm[PretrainSettings]]:
     """Resolve the arms of a sweep: every combination of the values ``over``, and the arms given by name.
 
     Args:
@@ -57,12 +61,13 @@ def read_arms(
         SettingsError: a setting is wrong, a key has no values, two arms have the same name or the same settings, or
             different shards.
     """
-    given = [*_combinations(over), *map(_named, named)]
+    given = [*_combinations(over, common), *map(_named, named)]
     given = given or [("config", ())]
-    arms: list[Arm] = []
+    arms: list[Arm[PretrainSettings]] = []
     for name, overrides in given:
         settings = load(PretrainSettings, config, [*common, *overrides, f"runtime.run_dir={out / name}"])
-        settings = _with_length(settings, films, arms[0].settings if arms and equal_flops else None)
+        reference = arms[0].settings if arms and equal_flops else None
+        settings = _with_equal_flops(settings, reference) if reference else with_films(settings, films)
         steps = f"optimizer.steps={settings.optimizer.steps}"
         arms.append(Arm(name, (*overrides, steps, f"runtime.run_dir={out / name}"), settings))
     if moved := [arm.name for arm in arms if arm.settings.data.shards != arms[0].settings.data.shards]:
@@ -78,7 +83,7 @@ def read_arms(
     return arms
 
 
-def _what_differs(arm: Arm) -> tuple[dict[str, object], Path | None]:
+def _what_differs(arm: Arm[PretrainSettings]) -> tuple[dict[str, object], Path | None]:
     """Settings by which arms may differ: those of the results, and the initial weights, which these do not contain."""
     return arm.settings.results(), arm.settings.start_from
 
@@ -90,22 +95,19 @@ def _named(text: str) -> tuple[str, tuple[str, ...]]:
         raise SettingsError(
             f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits, dots, dashes and plus."
         )
-    return name.strip(), tuple(filter(None, _split_outside_brackets(overrides, " \t\n")))
+    return name.strip(), tuple(filter(None, split_outside_brackets(overrides, " \t\n")))
 
 
-def _combinations(over: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+def _combinations(over: Sequence[str], common: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
     """Names and overrides of every combination of the values in ``over``."""
     if not over:
         return []
-    axes: list[list[tuple[str, str]]] = []
-    for text in over:
-        key, equals, values = text.partition("=")
-        if not equals or not all(_split_outside_brackets(values, ",")):
-            raise SettingsError(f"--over {text}: give key=value,value,… without empty values.")
-        axes.append([(key, value) for value in _split_outside_brackets(values, ",")])
+    axes = read_axes(over, common)
+    if ranges := [axis.key for axis in axes if axis.range]:
+        raise SettingsError(f"--over {ranges[0]} is a range, of which trials draw values. Give --trials, or a list")
     return [
         (_name(combination), tuple(f"{key}={value}" for key, value in combination))
-        for combination in itertools.product(*axes)
+        for combination in itertools.product(*([(axis.key, value) for value in axis.values] for axis in axes))
     ]
 
 
@@ -115,26 +117,21 @@ def _name(combination: Sequence[tuple[str, str]]) -> str:
     return "_".join(parts)[:_LONGEST_NAME]
 
 
-def _with_length(settings: PretrainSettings, films: int | None, first: PretrainSettings | None) -> PretrainSettings:
-    """Set the number of steps: that of ``films`` drawn, or of the FLOPs of the first arm."""
-    optimizer = settings.optimizer
-    if first is not None:
-        per_step = training_flops(settings) / optimizer.steps
-        steps = max(1, round(training_flops(first) / per_step))
-    elif films is not None:
-        steps = max(1, films // optimizer.batch)
-    else:
-        steps = optimizer.steps
-    return settings.model_copy(update={"optimizer": optimizer.model_copy(update={"steps": steps})})
+def with_films(settings: T, films: int | None) -> T:
+    """Set the number of steps to that of ``films`` drawn; unchanged without.
+
+    Args:
+        settings: of a training.
+        films: films drawn; at least one step.
+    """
+    return settings if films is None else _with_steps(settings, max(1, films // settings.optimizer.batch))
 
 
-def _split_outside_brackets(text: str, marks: str) -> list[str]:
-    """Split at each of ``marks`` that is in no bracket."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "[{(") - (character in "]})")
-        if depth == 0 and character in marks:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
+def _with_equal_flops(settings: PretrainSettings, first: PretrainSettings) -> PretrainSettings:
+    """Set the number of steps to that of the FLOPs of the first arm."""
+    per_step = training_flops(settings) / settings.optimizer.steps
+    return _with_steps(settings, max(1, round(training_flops(first) / per_step)))
+
+
+def _with_steps(settings: T, steps: int) -> T:
+    return settings.model_copy(update={"optimizer": settings.optimizer.model_copy(update={"steps": steps})})

@@ -10,6 +10,7 @@ from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import Row
 from mae_rad.pretraining.run_flops import training_flops
+from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.sweep.arms import Arm
 from mae_rad.sweep.trained_encoders import TrainedEncoder, last_metrics
 
@@ -19,7 +20,7 @@ _RANK = "rankme"
 
 
 def sweep_rows(
-    arms: Sequence[Arm], encoders: Sequence[TrainedEncoder], rows: Sequence[Row]
+    arms: Sequence[Arm[PretrainSettings]], encoders: Sequence[TrainedEncoder], rows: Sequence[Row]
 ) -> list[dict[str, str | float | None]]:
     """Join arms and scores; baselines follow the arms with empty settings.
 
@@ -43,7 +44,7 @@ def sweep_rows(
     return table
 
 
-def _facts(name: str, encoder: TrainedEncoder | None, arm: Arm | None) -> dict[str, Any]:
+def _facts(name: str, encoder: TrainedEncoder | None, arm: Arm[PretrainSettings] | None) -> dict[str, Any]:
     if encoder is None or arm is None:
         return {"encoder": name, "arm": "", "settings": "", "films_drawn": None, "flops": None} | dict.fromkeys(_LOGGED)
     logged = last_metrics(encoder.folder) if encoder.is_last else {}

@@ -1,19 +1,78 @@
-"""Train the arms of a sweep, each in a process of its own; an interrupted sweep continues where it stopped."""
+"""Train arms or trials, each in a process of its own; an interrupted sweep continues where it stopped."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from data_prep.runtime.worker_pool import die_with_parent
+from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.sweep.arms import Arm
 
 STOPPED = 75
 """Exit code of a training that saved a checkpoint and stopped early."""
 _POLL_SECONDS = 0.5
+_OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher gives the process of a sweep; a training in it has one rank, and a port of its own."""
 
 _log = logging.getLogger(__name__)
+
+
+class ArmSource(ABC):
+    """What a sweep trains: says what comes next, and learns how it ended."""
+
+    @abstractmethod
+    def take(self) -> Arm[Any] | None:
+        """Return the next arm to train; None if there is none now."""
+
+    def gives_up(self, arm: Arm[Any]) -> bool:
+        """Whether a running training is to end now; asked again and again."""
+        del arm
+        return False
+
+    @abstractmethod
+    def ended(self, arm: Arm[Any], failure: str | None) -> None:
+        """Take note that a training has ended.
+
+        Args:
+            arm: what was trained.
+            failure: last line that it printed; None after one that finished.
+        """
+
+    def stopped(self, arm: Arm[Any]) -> None:
+        """Take note that a training stopped early, with a checkpoint from which the same command continues."""
+        del arm
+
+
+class GivenArms(ArmSource):
+    """Arms that are known before the first is trained.
+
+    Attributes:
+        failed: arm → the last line that its failed training printed.
+
+    Args:
+        arms: with their run folders.
+    """
+
+    def __init__(self, arms: Sequence[Arm[Any]]) -> None:
+        self.failed: dict[str, str] = {}
+        self._waiting = list(arms)
+
+    def take(self) -> Arm[Any] | None:
+        """Return the arms in the order given."""
+        return self._waiting.pop(0) if self._waiting else None
+
+    def ended(self, arm: Arm[Any], failure: str | None) -> None:
+        """Keep why a training failed."""
+        if failure is not None:
+            self.failed[arm.name] = failure
+            _log.warning("%s: failed: %s", arm.name, failure)
 
 
 class ArmTraining:
@@ -26,56 +85,79 @@ class ArmTraining:
         log: file of its output, appended to.
     """
 
-    def __init__(self, arm: Arm, config: Path, common: Sequence[str], log: Path) -> None:
-        self.arm, self.log = arm, log
-        command = [sys.executable, "-m", "mae_rad", "pretrain", "--config", str(config), *common, *arm.overrides]
+    def __init__(self, arm: Arm[Any], config: Path, common: Sequence[str], log: Path) -> None:
+        self.arm, self.log, self.is_given_up = arm, log, False
+        command = "finetune" if isinstance(arm.settings, FinetuneSettings) else "pretrain"
+        words = [sys.executable, "-m", "mae_rad", command, "--config", str(config), *common, *arm.overrides]
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_LAUNCHERS}
         with log.open("ab") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                words,
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock of ours
+            )
+
+    def end(self) -> None:
+        """Ask it to save a checkpoint and to end, and wait until it has."""
+        self.is_given_up = True
+        self.process.terminate()
+        self.process.wait()
 
 
-def train_arms(
-    arms: Sequence[Arm], config: Path, common: Sequence[str], *, side_by_side: int
-) -> tuple[dict[str, str], bool]:
+def train_arms(source: ArmSource, config: Path, common: Sequence[str], *, side_by_side: int) -> bool:
     """Train all arms; a finished one ends at once, since its run folder says so.
 
     Args:
-        arms: arms, with their run folders.
+        source: the arms, with their run folders.
         config: config that all arms start from.
         common: settings of all arms.
         side_by_side: number of trainings at the same time.
 
     Returns:
-        Arm → the last line that its failed training printed; and whether a training stopped early, after which the
-        same command continues it.
+        Whether a training stopped early, after which the same command continues it.
     """
-    failed: dict[str, str] = {}
-    is_stopped, waiting, running = False, list(arms), list[ArmTraining]()
+    is_stopped, running = False, list[ArmTraining]()
     try:
-        while waiting or running:
-            while waiting and len(running) < side_by_side and not is_stopped:
-                arm = waiting.pop(0)
-                run_dir = arm.settings.runtime.run_dir
-                run_dir.parent.mkdir(parents=True, exist_ok=True)
-                running.append(ArmTraining(arm, config, common, run_dir.parent / f"{arm.name}.log"))
-                _log.info("%s: started, %d more waiting", arm.name, len(waiting))
-            if is_stopped and not running:
-                break
+        while True:
+            while len(running) < side_by_side and not is_stopped and (arm := source.take()):
+                running.append(_start(arm, config, common))
+            if not running:
+                return is_stopped
             time.sleep(_POLL_SECONDS)
-            for training in [each for each in running if each.process.poll() is not None]:
-                running.remove(training)
-                code = training.process.returncode
-                is_stopped = is_stopped or code == STOPPED
-                if code not in (0, STOPPED):
-                    failed[training.arm.name] = _last_line(training.log)
-                    _log.warning("%s: failed: %s", training.arm.name, failed[training.arm.name])
-                elif code == 0:
-                    _log.info("%s: done", training.arm.name)
+            for training in list(running):
+                if training.process.poll() is None and source.gives_up(training.arm):
+                    training.end()
+                if training.process.poll() is not None:
+                    running.remove(training)
+                    is_stopped = _report_end(source, training) or is_stopped
     finally:
         for training in running:  # an interrupted sweep leaves no training behind
             training.process.terminate()
         for training in running:
             training.process.wait()
-    return failed, is_stopped
+
+
+def _start(arm: Arm[Any], config: Path, common: Sequence[str]) -> ArmTraining:
+    run_dir = arm.settings.runtime.run_dir
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    _log.info("%s: started", arm.name)
+    return ArmTraining(arm, config, common, run_dir.parent / f"{arm.name}.log")
+
+
+def _report_end(source: ArmSource, training: ArmTraining) -> bool:
+    """Tell the source how a training ended; returns whether it stopped early without being asked to."""
+    arm, code = training.arm, training.process.returncode
+    if code == STOPPED and not training.is_given_up:
+        source.stopped(arm)
+        return True
+    failure = _last_line(training.log) if code else None
+    if failure is None:
+        _log.info("%s: done", arm.name)
+    source.ended(arm, failure)
+    return False
 
 
 def _last_line(log: Path) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mae_rad.export.checkpoint_encoder import checkpoint_folder
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
+from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.sweep.arms import Arm
 
 
@@ -29,7 +30,9 @@ class TrainedEncoder(NamedTuple):
     is_last: bool
 
 
-def trained_encoders(arms: Sequence[Arm], exports: Path, *, with_checkpoints: bool) -> list[TrainedEncoder]:
+def trained_encoders(
+    arms: Sequence[Arm[PretrainSettings]], exports: Path, *, with_checkpoints: bool
+) -> list[TrainedEncoder]:
     """Find the encoders of finished arms.
 
     Args:
@@ -47,7 +50,7 @@ def trained_encoders(arms: Sequence[Arm], exports: Path, *, with_checkpoints: bo
     return [encoder for arm in arms for encoder in _of_arm(arm, exports, with_checkpoints)]
 
 
-def _of_arm(arm: Arm, exports: Path, with_checkpoints: bool) -> Iterator[TrainedEncoder]:
+def _of_arm(arm: Arm[PretrainSettings], exports: Path, with_checkpoints: bool) -> Iterator[TrainedEncoder]:
     run, optimizer = arm.settings.runtime.run_dir, arm.settings.optimizer
     if with_checkpoints:
         for step in _steps(run):

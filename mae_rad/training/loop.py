@@ -4,8 +4,8 @@ import logging
 import math
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, NoReturn
 
 import torch
@@ -107,31 +107,21 @@ def _train(
     )
     meter = _Meter(first_step, ranks, task)
 
-    for step in range(first_step, optimizer.steps):
+    for step in range(first_step, first_step if task.is_complete else optimizer.steps):
         heartbeat.set_step(step)
         lr = learning_rate(step, optimizer)
         steps_done, is_last, is_end = step + 1, step + 1 == optimizer.steps, step + 1 in optimizer.segment_ends
         is_logged = steps_done % runtime.log_every == 0 or is_end
-        micro_batch_metrics: list[dict[str, float]] = []
-        film_keys: list[str] = []
-        for part in range(optimizer.accumulation):
-            batch = meter.next_batch(batches)
-            film_keys += batch.keys
-            with attention_logits.measuring(is_logged), _counted_dropout(task.settings.seed, step, part, ranks.rank):
-                output = engine.forward(batch.to(ranks.device))
-            # requests to stop are averaged with the loss, which saves a second collective operation
-            metrics = mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()})
-            micro_batch_metrics.append(metrics)
-            if not math.isfinite(metrics["loss"]):
-                suspects = [] if output.loss.isfinite() else list(batch.keys)  # the loss of another rank is not finite
-                _stop_before_update("the loss", step, lr, suspects, folder, ranks)
-            try:
-                engine.backward_and_step(output.loss, lr)
-            except NonFiniteError:
-                _stop_before_update("the gradient", step, lr, film_keys, folder, ranks)
-        means = {
-            name: _mean_of_finite([metrics[name] for metrics in micro_batch_metrics]) for name in micro_batch_metrics[0]
-        }
+        means = _update(
+            task,
+            engine,
+            lambda: meter.next_batch(batches),
+            lambda: attention_logits.measuring(is_logged),  # noqa: B023 - called within the step
+            preemption,
+            step,
+            folder,
+            ranks,
+        )
         stop_request = preemption.pop_requests(means)
 
         meter.update_progress(steps_done, means["loss"])
@@ -146,7 +136,8 @@ def _train(
             if ranks.first:
                 folder.log(steps_done, values)
                 monitor.check(steps_done, values)
-        if steps_done % runtime.checkpoint_every == 0 or is_end or stop_request.save or stop_request.exit:
+        is_saved = steps_done % runtime.checkpoint_every == 0 or is_end or stop_request.save or stop_request.exit
+        if is_saved:
             checkpoints.save(engine, steps_done, last=is_last or stop_request.exit)
             preemption.restart_save_interval()
         if stop_request.exit and not is_last:
@@ -155,10 +146,49 @@ def _train(
             monitor.check(steps_done, task.evaluate(steps_done, folder, ranks) or {})
         if mlflow_writes and steps_done % runtime.log_every == 0:
             mlflow_writes.deliver()
+        if task.is_complete:
+            if not is_saved:
+                checkpoints.save(engine, steps_done, last=True)
+            break
 
     with engine.whole_parameters(), engine.average.applied():
         task.finish(folder, ranks)
     meter.close()
+
+
+def _update(
+    task: TrainingTask,
+    engine: Engine,
+    next_batch: Callable[[], AnyBatch],
+    measuring: Callable[[], AbstractContextManager[None]],
+    preemption: Preemption,
+    step: int,
+    folder: RunFolder,
+    ranks: Ranks,
+) -> dict[str, float]:
+    """Take one optimiser step; returns the means of its metrics over micro batches and ranks."""
+    optimizer = task.settings.optimizer
+    lr = learning_rate(step, optimizer)
+    micro_batch_metrics: list[dict[str, float]] = []
+    film_keys: list[str] = []
+    for part in range(optimizer.accumulation):
+        batch = next_batch()
+        film_keys += batch.keys
+        with measuring(), _counted_dropout(task.settings.seed, step, part, ranks.rank):
+            output = engine.forward(batch.to(ranks.device))
+        # requests to stop are averaged with the loss, which saves a second collective operation
+        metrics = mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()})
+        micro_batch_metrics.append(metrics)
+        if not math.isfinite(metrics["loss"]):
+            suspects = [] if output.loss.isfinite() else list(batch.keys)  # the loss of another rank is not finite
+            _stop_before_update("the loss", step, lr, suspects, folder, ranks)
+        try:
+            engine.backward_and_step(output.loss, lr)
+        except NonFiniteError:
+            _stop_before_update("the gradient", step, lr, film_keys, folder, ranks)
+    return {
+        name: _mean_of_finite([metrics[name] for metrics in micro_batch_metrics]) for name in micro_batch_metrics[0]
+    }
 
 
 def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkpoints, Engine, int]:
@@ -222,6 +252,7 @@ def _mlflow_run(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator
             chosen_experiment(runtime.experiment, "mae_rad"),
             runtime.run_dir.name,
             run_id=folder.tracking_id(),
+            parent=runtime.mlflow_parent,
             params=task.settings.results(),
             tags=task.tags,
         )

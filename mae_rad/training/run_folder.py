@@ -130,7 +130,7 @@ class RunFolder:
         began, done = recorded["settings"], _newest_step(self.path)
         if _segments(began["optimizer"], now.steps, done) == now.segments:  # resumed or extended
             began["optimizer"] |= {"steps": now.steps} | ({"segments": list(now.segments)} if now.segments else {})
-        differing = _differences(began, json.loads(json.dumps(self._identity["settings"])), chosen)
+        differing = list_differences(began, json.loads(json.dumps(self._identity["settings"])), chosen)
         others = [line for line in differing if not line.startswith(("optimizer.steps ", "optimizer.segments "))]
         if began["optimizer"]["steps"] < now.steps and not others:
             raise RunError(
@@ -338,13 +338,25 @@ def _is_after(line: bytes, step: int) -> bool:
         return True
 
 
-def _differences(before: Any, now: Any, chosen: Any, name: str = "") -> list[str]:
-    """List the differing settings; a setting that is new in this version counts if it is set (``chosen``)."""
+def list_differences(before: Any, now: Any, chosen: Any, name: str = "") -> list[str]:
+    """List the differing settings.
+
+    Args:
+        before: recorded settings.
+        now: settings of this start.
+        chosen: those of them that the user gave; a setting that is new in this version counts only if it is set.
+        name: dotted name of the group.
+
+    Returns:
+        A text per setting: its name, what it was and what it is.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         chosen = chosen if isinstance(chosen, dict) else {}
         return [
             line
             for key in sorted(before.keys() | (now.keys() & chosen.keys()))
-            for line in _differences(before.get(key), now.get(key), chosen.get(key), f"{name}.{key}" if name else key)
+            for line in list_differences(
+                before.get(key), now.get(key), chosen.get(key), f"{name}.{key}" if name else key
+            )
         ]
     return [] if before == now else [f"{name} was {before!r} and is {now!r}"]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.precision import Precision
-from mae_rad.objectives.learning_rates import RateRule
+from mae_rad.objectives.learning_rates import RateRule, rate_factor
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -54,7 +54,7 @@ class DataSettings(Settings):
         }
 
 
-_EARLIER = (("rate_rule", "linear"), ("segments", ()), ("average_decay", 0.0))
+_EARLIER = (("rate_rule", "linear"), ("segments", ()), ("average_decay", 0.0), ("min_learning_rate", 0.0))
 """Settings of the optimiser that earlier releases did not have → their value there."""
 
 
@@ -75,6 +75,8 @@ class OptimizerSettings(Settings):
     rate_rule: RateRule = "linear"
     """Peak learning rate at another batch. linear: base_learning_rate * batch / 256; square_root: base_learning_rate *
     sqrt(batch / 256); none: base_learning_rate. Default of pretraining: that of the objective."""
+    min_learning_rate: float = Field(default=0.0, ge=0)
+    """Learning rate that the cosine falls to, at this batch; 0 falls to zero."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     """Fraction of the steps with linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0)
@@ -116,6 +118,20 @@ class OptimizerSettings(Settings):
     def _ascends(self) -> Self:
         if any(end <= start for start, end in pairwise(self.segment_ends)):
             raise ValueError(f"segments {list(self.segments)} must ascend and end before steps {self.steps}")
+        return self
+
+    @property
+    def peak_rate(self) -> float:
+        """Highest learning rate of the schedule."""
+        return self.base_learning_rate * rate_factor(self.batch, self.rate_rule)
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.min_learning_rate > self.peak_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate:g} is above the peak {self.peak_rate:g} of"
+                f" base_learning_rate at a batch of {self.batch}. Give a lower one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -171,6 +187,8 @@ class RuntimeSettings(Settings):
     """MLflow tracking store (default: MLFLOW_TRACKING_URI, else sqlite in the parent of the run folder)."""
     experiment: str | None = None
     """Name of the MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else mae_rad)."""
+    mlflow_parent: str | None = None
+    """Id of the MLflow run that this one is shown below; a sweep gives its own."""
 
     @model_validator(mode="after")
     def _keeps_its_kernels(self) -> Self:

@@ -47,6 +47,7 @@ class TrainingTask(ABC):
         dataset_sha256: checksum of the shards.
         joined: what the provenance says of the folders beside that, see :class:`ShardIndex`.
         data_used: training films, for the tracking store.
+        is_complete: whether an evaluation has ended the training before its last step; equal on all ranks.
     """
 
     settings: TrainingSettings
@@ -55,6 +56,7 @@ class TrainingTask(ABC):
     dataset_sha256: str
     joined: Mapping[str, str] = MappingProxyType({})
     data_used: DataUsed
+    is_complete: bool = False
 
     @abstractmethod
     def build_model(self, ranks: Ranks) -> Trainable:

@@ -56,7 +56,7 @@ def test_every_config_loads(path: Path) -> None:
 def test_the_progressive_config_costs_what_it_says() -> None:
     path = CONFIGS / "pretrain" / "mae_progressive.yaml"
     header = path.read_text(encoding="utf-8").partition("seed:")[0]
-    machine = Machine(flops=0.4 * 600e12, gpus=8, memory=80 * GIB, decode_seconds=0.008)
+    machine = Machine(flops=0.4 * 600e12, gpus=8, memory=80 * GIB, pixel_seconds=9.4e-9, stored_side=1536)
     settings = load(PretrainSettings, path)
     throughout = load(PretrainSettings, path, ["objective.schedule=[]"])
     early, late, whole = (
@@ -71,7 +71,7 @@ def test_the_cluster_config_costs_what_it_says() -> None:
     path = CONFIGS / "pretrain" / "cluster_vit_l.yaml"
     header = path.read_text(encoding="utf-8").partition("seed:")[0]
     settings = load(PretrainSettings, path)
-    machine = Machine(flops=0.4 * 600e12, gpus=32, memory=80 * GIB, decode_seconds=0.008)
+    machine = Machine(flops=0.4 * 600e12, gpus=32, memory=80 * GIB, pixel_seconds=9.4e-9, stored_side=1536)
     micro, memory = micro_batch_size(settings, machine.gpus), estimate_memory(settings, machine.gpus)
     rate = films_per_second(settings, machine)
     assert micro <= films_that_fit(settings, machine)
@@ -94,14 +94,14 @@ def test_a_config_for_one_gpu_fits_as_the_cost_command_says(name: str, gib: int,
     settings = load(PretrainSettings, CONFIGS / "pretrain" / f"{name}.yaml")
     report = cost_report(
         settings, tokens="", models="", budgets="", tflops=tflops, measure=False, utilisation=0.4, gpus=1,
-        gpu_gib=gib, decode_ms=8, films=1_000_000,
+        gpu_gib=gib, pixel_ns=9.4, stored_side=1536, films=1_000_000,
     )  # fmt: skip
     (line,) = (line for line in report.splitlines() if line.startswith("fits"))
     needed, _, verdict = line.removeprefix("fits").strip().rpartition(": ")
     assert verdict == "fits"
     assert f"{needed}." in header
     assert f"--config {name} --gpus 1 --gpu-gib {gib} --tflops {tflops}" in header
-    machine = Machine(flops=0.4 * tflops * 1e12, gpus=1, memory=gib * GIB, decode_seconds=0.008)
+    machine = Machine(flops=0.4 * tflops * 1e12, gpus=1, memory=gib * GIB, pixel_seconds=9.4e-9, stored_side=1536)
     stages = settings.stages()
     hours = [f"{films_seen(one) / films_per_second(one, machine) / 3600:.0f}" for one in stages]
     cores = [f"{loader_cores(one, machine):.1f}" for one in stages]

@@ -12,7 +12,9 @@ import pytest
 from data_prep.settings import Settings, config_file, load
 from docs.reference_pages import SETTINGS, Group, help_texts, setting_groups
 from mae_rad.cli.bench import FOLDER
+from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.sweep.trial_plan import is_finetuning
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ROOT / "docs" / "reference" / "generated"
@@ -20,8 +22,8 @@ SITE = [page for page in sorted((ROOT / "docs").rglob("*.md")) if GENERATED not 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *SITE]
 BENCHMARKS = {path.stem: path for path in FOLDER.rglob("*.py")}
 MODELS: dict[str, type[Settings]] = {**SETTINGS, "cost": PretrainSettings, "sweep": PretrainSettings}
-CONFIGS = {"cost": "pretrain", "sweep": "pretrain", "scan": "data_prep", "shard": "data_prep", "submit": "data_prep",
-           "label": "data_prep"}  # fmt: skip
+CONFIGS = {"cost": ("pretrain",), "sweep": ("pretrain", "finetune"), "scan": ("data_prep",), "shard": ("data_prep",),
+           "submit": ("data_prep",), "label": ("data_prep",)}  # fmt: skip
 DEFAULT_CONFIGS = {"pretrain": "mae", "finetune": "foreign_object", "compare": "default"}
 ELIDED = {"embed": ["shards=S", "out=O"], "compare": ["shards=S", "out=O"], "predict": ["out=O"], "export": ["out=O"]}
 """Settings that stand for ``…`` in a shown command."""
@@ -38,15 +40,19 @@ class Command(NamedTuple):
         options = list(zip(self.words, self.words[1:], strict=False))
         arms = [word for flag, word in options if flag in {"--arm", "--over"}]
         words = [word for word in self.words if word not in arms]
-        words += [part.partition(",")[0] for arm in arms for part in arm.split()]
+        words += [
+            re.sub(r"=(log|uniform|int):([^:]+):.*", r"=\2", part.partition(",")[0])
+            for arm in arms
+            for part in arm.split()
+        ]
         return [word for word in words if re.match(r"[a-z_]+(\.[a-z_]+)*=", word)]
 
     @property
     def config(self) -> Path | None:
-        folder = CONFIGS.get(self.name, self.name)
+        folders = CONFIGS.get(self.name, (self.name,))
         given = [word for flag, word in zip(self.words, self.words[1:], strict=False) if flag == "--config"]
-        name = given[0] if given and given[0] != "…" else DEFAULT_CONFIGS.get(folder)
-        return ROOT / config_file(folder)(name) if name else None
+        name = given[0] if given and given[0] != "…" else DEFAULT_CONFIGS.get(folders[0])
+        return ROOT / config_file(*folders)(name) if name else None
 
 
 def _commands(page: Path) -> list[list[str]]:
@@ -68,7 +74,8 @@ def _commands_of_mae_rad(page: Path) -> Iterator[Command]:
             yield Command(words[1], words[2:])
         for place, word in enumerate(words):
             if found := re.fullmatch(r"launch/(?:slurm/)?(\w+)\.(py|sh)", word):
-                yield Command(found[1].replace("_", "-"), words[place + 1 :])
+                chosen = [one.partition("=")[2] for one in line if one.startswith("MAE_RAD_COMMAND=")]
+                yield Command((chosen or [found[1].replace("_", "-")])[0], words[place + 1 :])
 
 
 _help_texts = cache(help_texts)
@@ -113,7 +120,9 @@ def test_settings_of_shown_commands_are_known_and_valid(page: Path) -> None:
     for command in _commands_of_mae_rad(page):
         if command.name in MODELS:
             elided = ELIDED.get(command.name, []) if {"…", "[key=value"} & set(command.words) else []
-            load(MODELS[command.name], command.config, [*elided, *command.settings])
+            config = command.config
+            is_search = command.name == "sweep" and config is not None and is_finetuning(config, [])
+            load(FinetuneSettings if is_search else MODELS[command.name], config, [*elided, *command.settings])
 
 
 @pytest.mark.parametrize("command", SETTINGS)

@@ -69,7 +69,7 @@ def _missed_points(results: Sequence[Result]) -> Iterator[str]:
 def _early_end(card: PredictorCard, logged: Logged, settings: Mapping[str, Any]) -> Iterator[str]:
     steps, best = settings["optimizer"]["steps"], int(card.provenance.get("best_step") or 0)
     validations = sum(any(name.startswith("val/") for name in values) for _, values in logged)
-    if best >= _LATE_SHARE * steps and validations > 1:
+    if best >= _LATE_SHARE * steps and validations > 1 and "stopped_early" not in card.provenance:
         yield (
             f"The best weights are those of step {best:,} of {steps:,}: a longer training (optimizer.steps) may be"
             " better."

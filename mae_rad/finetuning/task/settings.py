@@ -12,6 +12,7 @@ from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
+from mae_rad.finetuning.task.early_stopping import EarlyStoppingSettings
 from mae_rad.heads import TaskSettings
 from mae_rad.training.run_folder import unfinished_settings
 from mae_rad.training.settings import DataSettings, RuntimeSettings, TrainingSettings
@@ -94,6 +95,9 @@ class FinetuneRuntime(RuntimeSettings):
     film is encoded once."""
     compile: Literal[False] = False
     """Not supported: films have many grids, and each would be compiled separately."""
+    test_films: bool = True
+    """Evaluate the test films at the end. A sweep leaves them out until it has chosen a trial; the same command with
+    this set evaluates them afterwards."""
     zero_stage: Literal[0, 1, 2] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients. Not the parameters (stage 3):
     each rank evaluates val films with all of them."""
@@ -109,6 +113,8 @@ class FinetuneSettings(TrainingSettings):
     """Settings of the encoder, a ViT or {timm: NAME}; by default those of start_from, required without it."""
     adaptation: AdaptationSettings = AdaptationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    early_stopping: EarlyStoppingSettings | None = None
+    """When the training ends before its last step, such as {metric: auroc, patience: 10}; null takes all steps."""
     runtime: FinetuneRuntime
 
     @model_validator(mode="before")
@@ -139,9 +145,27 @@ class FinetuneSettings(TrainingSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_metric(self) -> Self:
+        metrics = self.task.validation_metrics
+        if self.early_stopping and self.early_stopping.metric not in metrics:
+            raise ValueError(
+                f"early_stopping.metric {self.early_stopping.metric} is not logged by this task. Give one of"
+                f" {', '.join(metrics)}"
+            )
+        return self
+
     def results(self) -> dict[str, object]:
-        """Return the settings that can change a result."""
-        return super().results() | {"film": self.film.model_dump(mode="json", exclude=self.film.off)}
+        """Return the settings that can change a result; early stopping, which is new, only where it is set."""
+        results = super().results() | {"film": self.film.model_dump(mode="json", exclude=self.film.off)}
+        if self.early_stopping is None:
+            del results["early_stopping"]
+        return results
+
+    @property
+    def selection_metric(self) -> str:
+        """Metric on val that selects the best weights (of detections one of two)."""
+        return self.early_stopping.metric if self.early_stopping else self.task.selection_metric
 
     @property
     def backbone(self) -> AnyEncoderSettings:

@@ -12,6 +12,7 @@ from tests.builders.trained_run import train
 from tests.mae_rad.cli.test_main import DATA_PREP
 
 MAE = "pretrain --config small_cpu runtime.run_dir=new"
+SEARCH = "sweep --config sex --out new data.shards=public start_from=run"
 WRONG = [
     ("", "required: COMMAND"),
     ("pretran", "invalid choice: 'pretran'"),
@@ -73,6 +74,17 @@ WRONG = [
     ("finetune --config sex data.shards=public runtime.run_dir=new start_from=run task.name=guess", "guess"),
     ("sweep --config small_cpu --out new data.shards=public --arm half", "half"),
     ("sweep --config small_cpu --out new data.shards=public --over optimizer.batch", "optimizer.batch"),
+    ("sweep --config small_cpu --out new data.shards=public --metric probe/knn", "Give --trials"),
+    ("sweep --config small_cpu --out new data.shards=public --over seed=1,2 --side_by_side 0", "1 or more, not 0"),
+    ("sweep --config small_cpu --out file.txt data.shards=public --over seed=1,2", "is a file"),
+    (f"{SEARCH} --over film.flip=0,0.5 --trials 0", "--trials must be 1 or more, not 0"),
+    (f"{SEARCH} --over film.flip=uniform:0:0.5", "Give --trials"),
+    (f"{SEARCH} --over film.flop=0,0.5", "unknown setting 'film.flop'.*; did you mean 'film.flip'"),
+    (f"{SEARCH} --over film.flip=0,2", "'film.flip'.*less than or equal to 1"),
+    (f"{SEARCH} --over film.flip=0 --over film.flip=0.5", "film.flip is given twice"),
+    (f"{SEARCH} --over film.flip=0,0.5 film.flip=0", "film.flip is given as a setting and as --over"),
+    (f"{SEARCH} --over film.flip=0,0.5 --metric acuracy", "acuracy is not logged.*Did you mean accuracy.*macro_auroc"),
+    (f"{SEARCH} --over film.flip=0,0.5 --arm half", "--arm is for arms of a pretraining"),
     ("embed absent shards=public out=new.parquet", "absent is not an encoder folder"),
     ("embed run shards=public", "'out' is required"),
     ("embed run shards=absent out=new.parquet", "absent"),

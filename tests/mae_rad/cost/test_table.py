@@ -203,11 +203,11 @@ def test_invalid_variants_are_refused(tokens: list[int], models: list[str], budg
 def test_budgets_are_of_the_masked_autoencoder() -> None:
     with pytest.raises(SettingsError, match=r"objective\.visible"):
         list(vary_settings(settings("simclr"), [], [], ["published"]))
-    assert "2 x 0.5" in cost_table([settings("dropped")], Machine(1e12, 1, GIB, 0.01))
+    assert "2 x 0.5" in cost_table([settings("dropped")], Machine(1e12, 1, GIB, 1e-8, 1536))
 
 
 def test_films_that_fit_use_at_most_nine_tenths_of_the_memory() -> None:
-    chosen, machine = settings(), Machine(1e12, 1, GIB, 0.01)
+    chosen, machine = settings(), Machine(1e12, 1, GIB, 1e-8, 1536)
     memory, count = estimate_memory(chosen, 1), films_that_fit(chosen, machine)
     assert memory.total(count) <= 0.9 * GIB < memory.total(count + 1)
     assert films_that_fit(chosen, machine._replace(memory=1e6)) == 0
@@ -227,7 +227,8 @@ def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert "16 GPUs, ZeRO stage 1" in lines[-3]
     assert lines[-2].endswith("GiB: fits")
     assert main([*words, "--measure"]) == 0
-    assert "measured on this" in capsys.readouterr().out
+    measured = capsys.readouterr().out
+    assert "measured on this" in measured and "(measured here)" in measured
     assert main([*words, "--utilisation", "0"]) == 2
     assert main(["--config", str(MAE_CONFIG), "--tokens", "a few"]) == 2
     assert "whole numbers" in capsys.readouterr().err

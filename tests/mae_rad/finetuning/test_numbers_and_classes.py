@@ -102,6 +102,14 @@ def test_the_files_of_a_regression_state_unit_and_left_out_films(public: Path, r
     assert "| shown age | years |" in (regression / "predictor" / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_metrics_that_early_stopping_may_name_are_those_that_are_logged(regression: Path, multiclass: Path) -> None:
+    for run in (regression, multiclass):
+        task = load(FinetuneSettings, run / "config.yaml").task
+        logged = {name for line in _lines(run) for name in line if name.startswith("val/")}
+        assert logged == {f"val/{name}" for name in task.validation_metrics}
+        assert f"val/{task.selection_metric}" in logged
+
+
 def test_classes_are_found_in_the_column_and_learnt(public: Path, multiclass: Path) -> None:
     card = load_predictor(multiclass).card
     assert card.labels == VIEWS

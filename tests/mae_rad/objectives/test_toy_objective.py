@@ -113,7 +113,7 @@ def test_it_is_costed_by_its_own_count(tmp_path: Path) -> None:
     counted = BrightnessSettings(tokens=36).flops({FILM: chosen.encoder}, 8)
     assert flops_per_film(chosen) == counted
     assert estimate_activations(chosen) == encoder_activations(chosen.encoder, 18, 4)
-    line = cost_table(list(vary_settings(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
+    line = cost_table(list(vary_settings(chosen, [], [], [])), Machine(1e12, 1, GIB, 1e-8, 1536)).splitlines()[-1]
     assert line.split()[:7] == ["36", "96", "vit_tiny", "0", f"{counted.forward / 1e9:.1f}", "0", "-"]
     with pytest.raises(SettingsError, match=r"does not apply to Brightness\. .* objective\.width=…"):
         list(vary_settings(chosen, [], [], ["0.25/0.25"]))

@@ -27,7 +27,7 @@ def test_test_films_choose_no_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_encoders_of_the_comparison_stand_beside_the_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[Any] = []
-    monkeypatch.setattr(module, "train_arms", lambda *_, **__: ({}, False))
+    monkeypatch.setattr(module, "train_arms", lambda *_, **__: False)
     monkeypatch.setattr(
         module,
         "trained_encoders",

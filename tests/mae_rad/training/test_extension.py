@@ -14,7 +14,7 @@ from mae_rad.errors import RunError
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.pretraining.run import pretrain
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.learning_rate import learning_rate, peak_rate
+from mae_rad.training.learning_rate import learning_rate
 from mae_rad.training.settings import OptimizerSettings
 from tests.builders.shard_builder import film, noise, write_public
 from tests.mae_rad.training.test_loop import _losses, _pretrain, _settings, _stop_at
@@ -55,7 +55,7 @@ def test_every_segment_warms_up_and_decays() -> None:
     rates = [learning_rate(step, extended) for step in range(150)]
     assert rates[:100] == [learning_rate(step, _optimizer(100)) for step in range(100)]
     assert rates[100:] == [learning_rate(step, _optimizer(50)) for step in range(50)]
-    assert max(rates[100:]) == peak_rate(extended)
+    assert max(rates[100:]) == extended.peak_rate
     assert rates[100] < max(rates[100:]) > rates[149]
     assert [extended.segment_of(step) for step in (0, 99, 100, 149)] == [(0, 100)] * 2 + [(100, 150)] * 2
 

@@ -78,6 +78,14 @@ def test_results_have_intervals_and_pictures(finished: Path) -> None:
             assert min(picture.size) > 100
 
 
+def test_the_metrics_that_early_stopping_may_name_are_those_that_are_logged(finished: Path) -> None:
+    task = load(FinetuneSettings, finished / "config.yaml").task
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert {name for line in lines for name in line if name.startswith("val/")} == {
+        f"val/{name}" for name in task.validation_metrics
+    }
+
+
 def test_the_predictor_finds_the_boxes_of_its_evaluation(public: Path, finished: Path) -> None:
     predictor = load_predictor(finished)
     index = ShardIndex([public], split="test")
