@@ -17,6 +17,9 @@ REFERENCE_TOKENS = 196
 MAX_ENLARGEMENT = 2.0
 """Largest factor by which a film is enlarged."""
 
+SPACING_ROUNDING = 1e-6
+"""Difference of an enlargement by pixel spacing that is due to float32, in which the index holds spacings."""
+
 MIN_CONTENT_SHARE = 0.25
 """Smallest share of a film that a content box counts as, so that no film has more than about 4 T patches."""
 
@@ -54,7 +57,7 @@ class FilmScale(NamedTuple):
         if not spacing or min(spacing) <= 0:
             return None
         factor = math.sqrt(spacing[0] * spacing[1]) * patch / self.mm_per_patch
-        return factor if factor <= MAX_ENLARGEMENT else None
+        return factor if factor <= MAX_ENLARGEMENT + SPACING_ROUNDING else None
 
 
 CONTENT_SCALE = FilmScale()

@@ -122,8 +122,8 @@ class ShardIndex:
 
     def at_scale(self, scale: FilmScale) -> "ShardIndex":
         """Return the index with films that are cut into patches at another scale."""
-        other = copy.copy(self)
-        other.scale = scale
+        other = object.__new__(type(self))  # copy would leave out what workers do not need
+        other.__dict__ = self.__dict__ | {"scale": scale}
         return other
 
     def key(self, row: int) -> str:

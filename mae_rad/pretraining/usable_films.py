@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mae_rad.data.patch_layout import MAX_ENLARGEMENT
+from mae_rad.data.patch_layout import MAX_ENLARGEMENT, SPACING_ROUNDING
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import SettingsError, UserError
 from mae_rad.pretraining.settings import PretrainSettings
@@ -79,7 +79,7 @@ def count_usable_films(index: pa.Table, settings: PretrainSettings) -> UsableFil
     magnification, known = np.full(sides.shape[1], 1.0), np.ones(sides.shape[1], dtype=np.bool_)
     if scale.mm_per_patch is not None:
         magnification = _spacing(index["pixel_spacing_mm"]) * patch / scale.mm_per_patch
-        known = np.nan_to_num(magnification, nan=np.inf) <= MAX_ENLARGEMENT
+        known = np.nan_to_num(magnification, nan=np.inf) <= MAX_ENLARGEMENT + SPACING_ROUNDING
     patches = np.prod(np.maximum(np.round(MAX_ENLARGEMENT * sides / patch), 1), axis=0)  # the most that T can ask for
     if scale.is_fixed:
         pixels = np.maximum(np.round(sides * np.where(known, magnification, 1)), 1)
