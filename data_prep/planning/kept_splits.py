@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from data_prep.planning.patient_values import PatientValues, Values, shown_value
 from data_prep.planning.settings import SplitSettings
 from data_prep.planning.splits import draw_split, split_draw
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file, canonical_json
-from data_prep.shard_format.sidecar import SPLITS, Split
+from data_prep.shard_format.sidecar import Split
 
 _log = logging.getLogger(__name__)
 
@@ -183,16 +183,16 @@ def _fill(
     """The splits of new patients, who come in the order of their draws: those that their stratum lacks."""
     sizes = Counter(stratum for stratum in strata.values() if stratum is not None)
     have = Counter((strata[patient], split) for patient, split in kept.items())
+    fractions: tuple[tuple[Split, float], ...] = (("test", splits.test), ("val", splits.val))
     lacking = {
         split: {value: _rounded(fraction * size) - have[value, split] for value, size in sizes.items()}
-        for split, fraction in (("test", splits.test), ("val", splits.val))
+        for split, fraction in fractions
     }
-    filled: defaultdict[str, Split] = defaultdict(lambda: "train")
+    filled: dict[str, Split] = dict.fromkeys(new, "train")
     for patient in new:
         stratum = strata[patient]
-        filled[patient] = "train"
-        for split in SPLITS[::-1]:
-            if stratum is not None and split != "train" and lacking[split][stratum] > 0:
+        for split, _ in fractions:
+            if stratum is not None and lacking[split][stratum] > 0:
                 lacking[split][stratum] -= 1
                 filled[patient] = split
                 break

@@ -149,10 +149,11 @@ def read_inputs(
     if earlier:
         earlier.check_patients(manifest, read_aliases(private))
         manifest = earlier.reject_known(manifest)
-    rule, kept = {}, None
+    drawn: dict[str, Any] = {}
+    kept: KeptSplits | None = None
     if splits.kept:
-        rule, kept = _keep_splits(private, public, settings, manifest, linkage, appended=earlier is not None)
-    config["splits"] = split_config(splits, given, rule)
+        drawn, kept = _keep_splits(private, public, settings, manifest, linkage, appended=earlier is not None)
+    config["splits"] = split_config(splits, given, drawn)
     plan = plan_shards(manifest, settings, kept.splits if kept else given, kept.held_out if kept else frozenset())
     if earlier:
         earlier.check_splits(plan.files(manifest))

@@ -72,7 +72,7 @@ def split_config(splits: SplitSettings, given: GivenSplits, drawn: Mapping[str, 
         given: splits that the table states.
         drawn: ``stratify`` and ``hold_out``, where they are set, without a path or a value of a table.
     """
-    config = splits.model_dump(mode="json", exclude={"stratify", "hold_out"}) | drawn
+    config: dict[str, Any] = splits.model_dump(mode="json", exclude={"stratify", "hold_out"}) | dict(drawn)
     config["table"] = splits_sha256(given) if splits.table else None
     if not splits.table or splits.unnamed == FORMER_UNNAMED:
         del config["unnamed"]
