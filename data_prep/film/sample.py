@@ -138,6 +138,7 @@ def make_sample(
     *,
     split: Split,
     max_side: int | Literal["native"],
+    min_short_side: int | None = None,
     codec: Codec = "htj2k",
     reject_empty: bool = False,
 ) -> Sample:
@@ -148,6 +149,7 @@ def make_sample(
         facts: row of the manifest.
         split: split of the patient.
         max_side: largest side of the film in the shard, pixels, or ``native``.
+        min_short_side: least shorter side of a film that is reduced, pixels; None for no limit.
         codec: codec of the film stream.
         reject_empty: whether films that show only air are rejected.
 
@@ -158,7 +160,7 @@ def make_sample(
     full = to_shard_values(film, values_range)
     aspect = pixel_aspect(facts["pixel_spacing_mm"], film.header)
     display = _display_with_provenance(film, full, values_range, aspect)
-    rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side, aspect)
+    rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side, aspect, min_short_side)
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
     if reject_empty and empty_exposure(values, _shrunk(film.hidden, values.shape)):
         raise FilmReject(Reason.EMPTY_EXPOSURE)

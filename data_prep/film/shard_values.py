@@ -81,7 +81,13 @@ def histogram(values: NDArray[np.uint16], hidden: NDArray[np.bool_] | None, bits
     return counts
 
 
-def shrunk_size(rows: int, columns: int, max_side: int | Literal["native"], aspect: float = 1.0) -> tuple[int, int]:
+def shrunk_size(
+    rows: int,
+    columns: int,
+    max_side: int | Literal["native"],
+    aspect: float = 1.0,
+    min_short_side: int | None = None,
+) -> tuple[int, int]:
     """Compute the size of the film in the shard, with square pixels and never enlarged.
 
     Args:
@@ -89,15 +95,18 @@ def shrunk_size(rows: int, columns: int, max_side: int | Literal["native"], aspe
         columns: columns of the source.
         max_side: largest side, pixels, or ``native``.
         aspect: height of a source pixel divided by its width.
+        min_short_side: least shorter side of a film that is reduced, pixels, before ``max_side``; None for no limit.
 
     Returns:
         Rows and columns.
     """
     rows, columns = (rows, max(1, round(columns / aspect))) if aspect > 1 else (max(1, round(rows * aspect)), columns)
-    long_side = max(rows, columns)
-    if max_side == "native" or long_side <= max_side:
+    side, target = max(rows, columns), max_side
+    if target != "native" and min_short_side is not None and min(rows, columns) * target < min_short_side * side:
+        side, target = min(rows, columns), min_short_side
+    if target == "native" or side <= target:
         return rows, columns
-    return max(1, round(rows * max_side / long_side)), max(1, round(columns * max_side / long_side))
+    return max(1, round(rows * target / side)), max(1, round(columns * target / side))
 
 
 def pixel_aspect(spacing: Sequence[float] | None, header: Any) -> float:

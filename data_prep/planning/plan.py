@@ -67,29 +67,41 @@ class Plan:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def plan_shards(manifest: pa.Table, settings: ShardSettings, given: GivenSplits | None = None) -> Plan:
+def plan_shards(
+    manifest: pa.Table,
+    settings: ShardSettings,
+    given: GivenSplits | None = None,
+    held_out: frozenset[str] = frozenset(),
+) -> Plan:
     """Plan the shards of a private manifest.
 
     Args:
         manifest: one row per file, ``row`` counting from 0.
         settings: size of shards, splits, selection and seed.
-        given: splits of patients that a table states; None or empty: the splits of all known patients are drawn.
+        given: splits of patients that a table states or that are kept; None or empty: the splits of all known patients
+            are drawn.
+        held_out: patients without a number whose films may not train: they are in test, where nothing is scored on
+            them.
     """
     manifest = manifest.combine_chunks()
     reason = find_reject_reasons(manifest, settings.selection, settings.min_side)
     rejected = pc.is_valid(reason)
     rejects = pa.table([manifest["row"], reason], schema=REJECTS_SCHEMA).filter(rejected)
     films = np.flatnonzero(~rejected.to_numpy())
-    return Plan(tuple(_shards(manifest, films, settings, given or {})), rejects)
+    return Plan(tuple(_shards(manifest, films, settings, given or {}, held_out)), rejects)
 
 
 def _shards(
-    manifest: pa.Table, films: NDArray[np.int64], settings: ShardSettings, given: GivenSplits
+    manifest: pa.Table,
+    films: NDArray[np.int64],
+    settings: ShardSettings,
+    given: GivenSplits,
+    held_out: frozenset[str],
 ) -> Iterator[PlannedShard]:
     """Shards of the films at the positions ``films`` of the manifest."""
     films = films[np.argsort(manifest["row"].to_numpy()[films], kind="stable")]
     keys, unit, first = _units(manifest["key"].take(films))
-    splits = _draw_splits(manifest.select(["patient", "patient_known"]).take(films[first]), settings, given)
+    splits = _draw_splits(manifest.select(["patient", "patient_known"]).take(films[first]), settings, given, held_out)
     order = _shuffle_keys(keys, settings.seed)
     by_unit = np.argsort(unit, kind="stable")  # the files of each unit, in order of row
     ends = np.cumsum(np.bincount(unit, minlength=len(keys)))
@@ -109,7 +121,9 @@ def _units(keys: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64], NDArray
     return encoded.dictionary.to_pylist(), unit, np.unique(unit, return_index=True)[1]
 
 
-def _draw_splits(films: pa.Table, settings: ShardSettings, given: GivenSplits) -> NDArray[np.str_]:
+def _draw_splits(
+    films: pa.Table, settings: ShardSettings, given: GivenSplits, held_out: frozenset[str]
+) -> NDArray[np.str_]:
     """[films] split of each film: stated, else drawn for known patients, else train."""
     patients = films["patient"].combine_chunks().dictionary_encode()
     known = films["patient_known"].to_numpy()
@@ -121,7 +135,8 @@ def _draw_splits(films: pa.Table, settings: ShardSettings, given: GivenSplits) -
     ]
     unknown = draw_split("", settings.seed, val, test, False)
     by_film = np.array(splits, dtype=np.str_)[patients.indices.to_numpy()] if splits else np.array([], dtype=np.str_)
-    return np.where(known, by_film, unknown)
+    is_held_out = pc.is_in(films["patient"], pa.array(sorted(held_out), pa.string())).to_numpy()
+    return np.where(known, by_film, np.where(is_held_out, "test", unknown))
 
 
 def _shuffle_keys(keys: list[str], seed: int) -> NDArray[np.int64]:

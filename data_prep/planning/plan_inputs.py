@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 from data_prep.archive.file_listing import path_of_text
 from data_prep.archive.manifest import key_fingerprint, key_origin, read_aliases, read_linkage, read_manifest
 from data_prep.archive.pixel_digests import digests_path
+from data_prep.archive.reject_by_header import find_reject_reasons
 from data_prep.archive.same_film import IDENTIFIERS
 from data_prep.archive.withdrawn import reject_withdrawn
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
 from data_prep.planning.films_already_sharded import EarlierFilms
+from data_prep.planning.kept_splits import KeptSplits, keep_splits, read_split_rule
 from data_prep.planning.known_failures import KnownFailures
 from data_prep.planning.plan import Plan, PlannedShard, plan_shards
 from data_prep.planning.settings import ShardSettings, SidecarSettings
@@ -35,6 +37,7 @@ class ShardInputs:
         files: [files] columns path and mtime_ns (nanoseconds since 1970), in the order of ``manifest``.
         settings: as the user gave them, with the splits of this folder.
         given: keyed hash of a patient → split, from a table of the user.
+        kept: splits that the private folder keeps; None where each is drawn by itself or stated.
         identity: what all shards of the public folder share.
         plan: the shards.
         written: key → pixel hashes of files of earlier generations that are planned again.
@@ -47,6 +50,7 @@ class ShardInputs:
     files: pa.Table
     settings: ShardSettings
     given: Mapping[str, Split]
+    kept: KeptSplits | None
     identity: dict[str, Any]
     plan: Plan
     written: Mapping[str, str]
@@ -98,6 +102,7 @@ class ShardInputs:
                 ),
                 appended=self.identity["after"] is not None,
                 max_side=self.settings.max_side,
+                min_short_side=self.settings.min_short_side,
                 codec=self.settings.codec,
                 reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
                 config_sha256=self.config_sha256,
@@ -137,13 +142,19 @@ def read_inputs(
     config = settings.model_dump(mode="json", exclude={"runtime": True, "selection": settings.selection.off})
     if settings.sidecar == SidecarSettings():  # as folders of earlier releases record it
         del config["sidecar"]
-    config["splits"] = split_config(splits, given)
+    if settings.min_short_side is None:
+        del config["min_short_side"]
     fingerprint, (keys, source) = key_fingerprint(manifest), key_origin(manifest)
     manifest = reject_withdrawn(manifest, private)
     if earlier:
         earlier.check_patients(manifest, read_aliases(private))
         manifest = earlier.reject_known(manifest)
-    plan = plan_shards(manifest, settings, given)
+    drawn: dict[str, Any] = {}
+    kept: KeptSplits | None = None
+    if splits.kept:
+        drawn, kept = _keep_splits(private, public, settings, manifest, linkage, appended=earlier is not None)
+    config["splits"] = split_config(splits, given, drawn)
+    plan = plan_shards(manifest, settings, kept.splits if kept else given, kept.held_out if kept else frozenset())
     if earlier:
         earlier.check_splits(plan.files(manifest))
     identity = {
@@ -157,4 +168,20 @@ def read_inputs(
     written = earlier.pixels(plan.files(manifest)) if earlier else {}
     represented = earlier.represented if earlier else {}
     files = linkage.select(["path", *_FILE_COLUMNS])
-    return ShardInputs(manifest, files, settings, given, identity, plan, written, private, represented)
+    return ShardInputs(manifest, files, settings, given, kept, identity, plan, written, private, represented)
+
+
+def _keep_splits(
+    private: Path, public: Path, settings: ShardSettings, manifest: pa.Table, linkage: pa.Table, *, appended: bool
+) -> tuple[dict[str, Any], KeptSplits]:
+    """Read the kept splits of a plan, and what the public folder records of how they were drawn."""
+    reason = find_reject_reasons(manifest, settings.selection, settings.min_side)
+    is_new = pc.is_null(reason)
+    is_film = pc.or_(is_new, pc.fill_null(pc.equal(reason, Reason.ALREADY_SHARDED.value), False))
+    known = pc.unique(manifest["patient"].filter(pc.and_(is_new, manifest["patient_known"])))
+    rule = read_split_rule(manifest.filter(is_film), linkage.filter(is_film), settings.splits, later=appended)
+    record = folder_identity.read_folder_record(public)
+    is_begun = record is not None and {**record.config["splits"], **rule.config} == record.config["splits"]
+    later = appended or (is_begun and any(public.glob("*.tar")))
+    patients = frozenset(known.to_pylist())
+    return rule.config, keep_splits(private, patients, rule, settings.splits, settings.seed, later=later)

@@ -20,6 +20,16 @@ def _parse_table(value: object) -> object:
     return None if name in {"none", "null"} else "auto" if name == "auto" else value
 
 
+class StratifySettings(Settings):
+    """Column whose values shall have the same fractions of val and test patients."""
+
+    column: str
+    """Column of the films, such as body_part or sex, or of ``table``."""
+    table: Path | None = None
+    """CSV that is read while planning, before labels exist. It names films (``path``, ``film`` or
+    ``sop_instance_uid``), studies (``study``: the UID) or patients (``patient``); null: a column of the films."""
+
+
 class SplitSettings(Settings):
     """Assignment of patients to train, val and test."""
 
@@ -33,6 +43,23 @@ class SplitSettings(Settings):
     ``none`` draws all patients. A file named auto or none is given as ./auto or ./none."""
     unnamed: Literal["train", "draw"] = "train"
     """Patients whom the table does not name: all train, or their splits are drawn."""
+    stratify: StratifySettings | None = None
+    """Draw val and test from the patients of each value of a column, each patient counted at the rarest of its values;
+    the private folder keeps what was drawn. null: the splits of patients are drawn by themselves."""
+    hold_out: dict[str, str | int] = Field(default_factory=dict)
+    """Column of the films or of ``stratify.table`` → value: all patients with such a film test, for example
+    ``{site: 3fd0…}`` keeps a site for testing."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the splits depend on other patients, so that the private folder has to keep them."""
+        return self.stratify is not None or bool(self.hold_out)
+
+    @model_validator(mode="after")
+    def _check_one_source(self) -> Self:
+        if self.kept and self.table not in ("auto", None):
+            raise ValueError("a table states splits, stratify and hold_out draw them; give one of the two")
+        return self
 
     @model_validator(mode="after")
     def _check_train_fraction(self) -> Self:
@@ -99,6 +126,9 @@ class ShardSettings(Settings):
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     """Longest side of a film in pixels, reduced by area averaging, never enlarged; native: the size of the source."""
+    min_short_side: Annotated[int, Field(ge=16)] | None = None
+    """Least shorter side in pixels of a film that ``max_side`` reduces: stitched films of a leg or a spine keep more
+    than max_side, rather than becoming slivers. null: ``max_side`` alone decides."""
     min_side: int = Field(default=64, ge=16)
     """Films with fewer rows or columns in their file are rejected (``too_small``): icons and thumbnails."""
     codec: Codec = "htj2k"

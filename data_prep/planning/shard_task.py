@@ -19,6 +19,7 @@ class ShardTask:
         split: of all its films.
         files: (path, row of the manifest) in writing order; files with the same key follow each other.
         max_side: longest side of a film in pixels.
+        min_short_side: least shorter side in pixels of a film that is reduced; None for no limit.
         codec: of the films.
         digests: private file for the digests of the pixels; None: they are published with the films.
         config_sha256: of the settings, for the card.
@@ -41,3 +42,4 @@ class ShardTask:
     reject_empty: bool = False
     codec: Codec = "htj2k"
     digests: str | None = None
+    min_short_side: int | None = None

@@ -43,6 +43,10 @@ def resolve_splits(private: Path, public: Path, splits: SplitSettings) -> SplitS
     record = read_folder_record(public)
     recorded = record.config.get("splits", {}) if record else {"unnamed": splits.unnamed}
     table = splits.table
+    if table == "auto" and splits.kept:
+        if (private / SPLITS_TABLE).exists():
+            _log.info("the split of %s is not used: the splits are drawn", dataset_name(private) or "the scanned set")
+        table = None
     if table == "auto":
         table = private / SPLITS_TABLE if (private / SPLITS_TABLE).exists() else None
         if table:
@@ -58,16 +62,18 @@ def resolve_splits(private: Path, public: Path, splits: SplitSettings) -> SplitS
     return splits.model_copy(update={"table": table, "unnamed": unnamed})
 
 
-def split_config(splits: SplitSettings, given: GivenSplits) -> dict[str, Any]:
+def split_config(splits: SplitSettings, given: GivenSplits, drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the splits as the public folder records them: the table by its checksum, never by its path.
 
-    ``unnamed`` is left out where it has no effect or is the value of earlier releases.
+    What has no effect or is the value of earlier releases is left out.
 
     Args:
         splits: with the table that applies, from :func:`resolve_splits`.
         given: splits that the table states.
+        drawn: ``stratify`` and ``hold_out``, where they are set, without a path or a value of a table.
     """
-    config = splits.model_dump(mode="json") | {"table": splits_sha256(given) if splits.table else None}
+    config: dict[str, Any] = splits.model_dump(mode="json", exclude={"stratify", "hold_out"}) | dict(drawn)
+    config["table"] = splits_sha256(given) if splits.table else None
     if not splits.table or splits.unnamed == FORMER_UNNAMED:
         del config["unnamed"]
     return config
@@ -86,11 +92,15 @@ def draw_split(patient_key: str, seed: int, val: float, test: float, known: bool
     """
     if not known:
         return "train"
-    digest = hashlib.sha256(f"split:{seed}:{patient_key}".encode()).digest()
-    draw = int.from_bytes(digest[:8], "big") / 2**64
+    draw = split_draw(patient_key, seed)
     if draw < test:
         return "test"
     return "val" if draw < test + val else "train"
+
+
+def split_draw(patient_key: str, seed: int) -> float:
+    """Draw the place of a patient, 0 to 1, among all by a hash of the key."""
+    return int.from_bytes(hashlib.sha256(f"split:{seed}:{patient_key}".encode()).digest()[:8], "big") / 2**64
 
 
 def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: int, val: float) -> dict[str, Split]:

@@ -204,6 +204,9 @@ def _uncompressed_bytes(inputs: ShardInputs, shards: Sequence[PlannedShard]) -> 
     columns = (pc.fill_null(inputs.manifest[name].take(positions), 1) for name in ("rows", "columns", "frames"))
     shapes = np.stack([column.to_numpy().astype(np.int64) for column in columns])
     sizes, counts = np.unique(shapes, axis=1, return_counts=True)
-    side = inputs.settings.max_side
-    pixels = [frames * np.prod(shrunk_size(int(down), int(across), side)) for down, across, frames in sizes.T]
+    side, short_side = inputs.settings.max_side, inputs.settings.min_short_side
+    pixels = [
+        frames * np.prod(shrunk_size(int(down), int(across), side, min_short_side=short_side))
+        for down, across, frames in sizes.T
+    ]
     return float(np.dot(pixels, counts)) * 2 * 1.05 + len(rows) * _MAX_SIDECAR_BYTES

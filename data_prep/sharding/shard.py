@@ -4,11 +4,11 @@ The same command continues after an interruption; finished shards are not change
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow.compute as pc
 
@@ -114,6 +114,7 @@ def _read_inputs(
 def _warn_of_empty_parts(inputs: ShardInputs) -> None:
     """Say before anything is written that a part which is asked for has no patient."""
     planned, splits = {shard.split for shard in inputs.plan.shards}, inputs.settings.splits
+    kept = inputs.kept
     wanted = {"train": 1.0} if inputs.given else {"train": 1.0, "val": splits.val, "test": splits.test}
     empty = [split for split, fraction in wanted.items() if fraction > 0 and split not in planned]
     if planned and empty and inputs.identity["after"] is None:
@@ -121,6 +122,20 @@ def _warn_of_empty_parts(inputs: ShardInputs) -> None:
             "%s will be empty: too few patients, or all films of one. Give a table as splits.table, or larger fractions"
             " as splits.val and splits.test",
             " and ".join(empty),
+        )
+    if kept and (untested := kept.untested()) and inputs.identity["after"] is None:
+        _log.warning(
+            "%d values of splits.stratify have no test patient: %s. Nothing can be said of them; give a larger"
+            " splits.test, or join them in a table",
+            len(untested),
+            ", ".join(untested),
+        )
+    if kept and kept.late:
+        _log.warning("%d patients with films that are held out keep an earlier split, and may train", kept.late)
+    if kept and kept.held_out:
+        _log.warning(
+            "%d studies without a patient number are held out: they are in test, and nothing is scored on them",
+            len(kept.held_out),
         )
 
 
@@ -167,7 +182,7 @@ def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
 
 
 def load_recorded_settings(public: Path, overrides: Sequence[str], model: type[S]) -> S:
-    """Load the settings that a public folder records, for appending; ``runtime`` and ``splits.table`` are not recorded.
+    """Load the settings that a public folder records, for appending; ``runtime`` and tables are not recorded.
 
     Args:
         public: folder of the shards.
@@ -180,16 +195,39 @@ def load_recorded_settings(public: Path, overrides: Sequence[str], model: type[S
     """
     config, _ = read_unfinished(public)
     splits = config.get("splits", {})
+    given_again = _of_table(public, splits, overrides)
     if splits.get("table") and not any(override.startswith("splits.table=") for override in overrides):
         raise ShardFormatError(
             f"{public} was made with a table of splits. Give it again: splits.table=FILE, or splits.table=auto for"
             " the one in the private folder"
         )
+    splits = {name: value for name, value in splits.items() if name != "hold_out_of_table"} | given_again
     base = config | {"splits": {"unnamed": FORMER_UNNAMED} | splits}
     return settings.load(model, None, overrides, base=base)
+
+
+def _of_table(public: Path, splits: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Recorded settings of splits whose table, or value of a table, has to be given again."""
+    result: dict[str, Any] = {}
+    if (stratify := splits.get("stratify")) is not None:
+        if stratify["table"] and not any(override.startswith("splits.stratify") for override in overrides):
+            raise ShardFormatError(
+                f"{public} was stratified by a column of a table. Give it again, with rows of the new patients:"
+                " splits.stratify.table=FILE"
+            )
+        result["stratify"] = {"column": stratify["column"]}
+    for column in splits.get("hold_out_of_table", {}):
+        if not any(override.startswith("splits.hold_out") for override in overrides):
+            raise ShardFormatError(
+                f"{public} holds out a value of a table, which it does not record. Give it again:"
+                f" splits.hold_out.{column}=VALUE"
+            )
+    return result
 
 
 @contextmanager
 def _write_access(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
     with translate_write_errors(public), folder_writer(public, inputs.identity, shared=shared):
+        if inputs.kept:
+            inputs.kept.write()
         yield

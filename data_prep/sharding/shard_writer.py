@@ -270,6 +270,7 @@ def _read_samples(path: str, facts: Facts, task: ShardTask, watch: Watch) -> lis
                     of_frame,
                     split=task.split,
                     max_side=task.max_side,
+                    min_short_side=task.min_short_side,
                     codec=task.codec,
                     reject_empty=task.reject_empty,
                 )

@@ -53,6 +53,7 @@ class PreparationSettings(Settings):
     """The settings of sharding that select and prepare a film."""
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
+    min_short_side: Annotated[int, Field(ge=16)] | None = None
     min_side: int = Field(default=64, ge=16)
     codec: Codec = "htj2k"
     selection: SelectionSettings = SelectionSettings()
@@ -114,6 +115,7 @@ def _make_film(data: bytes, facts: Facts, preparation: PreparationSettings) -> P
         facts,
         split=_SPLIT,
         max_side=preparation.max_side,
+        min_short_side=preparation.min_short_side,
         codec=preparation.codec,
         reject_empty=preparation.selection.rejects(Reason.EMPTY_EXPOSURE),
     )

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from data_prep.deidentify.allow_list import INDEX_RULES, SIDECAR_RULES, hexadecimal, provenance
 from data_prep.errors import Reason
+from data_prep.planning.patient_values import FILM_COLUMNS
 from data_prep.planning.settings import ShardSettings
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard
 from data_prep.shard_format.folder_layout import FILM_SUFFIXES
@@ -26,6 +27,9 @@ _COUNT_SCHEMAS = (STATISTICS_SCHEMA, AGREEMENT_SCHEMA)
 SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,9}}")
 _LABEL = re.compile(r"[a-z0-9_]{1,64}")
 _SETTING_TEXTS = frozenset({"native", "keep", "reject", "train", "none", *FILM_SUFFIXES})
+_DRAWN_SPLITS = ("stratify", "hold_out", "hold_out_of_table")
+_COLUMN = re.compile(r"(?!.*\d{4})[\w .-]{1,64}")
+_HELD_OUT = re.compile(r"[\w .,/&+-]{1,64}")
 _HASH = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b")
 _REASONS = frozenset(reason.value for reason in Reason)
 
@@ -80,6 +84,9 @@ def card_problems(data: bytes, card: DatasetCard, search: TextSearch) -> Iterato
 
 
 def _setting_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    config, splits = dict(config), dict(config.get("splits", {}))
+    yield from _drawn_split_problems(splits)
+    config["splits"] = {name: value for name, value in splits.items() if name not in _DRAWN_SPLITS}
     try:
         ShardSettings.model_validate(config)
     except ValidationError:
@@ -87,6 +94,18 @@ def _setting_problems(config: Mapping[str, Any]) -> Iterator[str]:
     for text in _texts(config):
         if text not in _SETTING_TEXTS and not hexadecimal(text, 64):
             yield "config holds a text that is not the value of a setting"
+
+
+def _drawn_split_problems(splits: Mapping[str, Any]) -> Iterator[str]:
+    """Check how splits were drawn: names of columns, values that the index holds too, and digests of other values."""
+    stratify, held, hidden = (splits.get(name) or {} for name in _DRAWN_SPLITS)
+    columns = [*held, *hidden, *([stratify["column"]] if "column" in stratify else [])]
+    is_plain = all(_COLUMN.fullmatch(str(column)) for column in columns) and all(
+        column in FILM_COLUMNS and _HELD_OUT.fullmatch(str(value)) for column, value in held.items()
+    )
+    is_known = set(stratify) <= {"column", "table"} and isinstance(stratify.get("table", False), bool)
+    if not (is_plain and is_known and all(hexadecimal(str(value), 16) for value in hidden.values())):
+        yield "config holds more of its splits than columns, values of the index and digests"
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -41,8 +41,8 @@ class FilmEncoder:
 
         Args:
             films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name. Files are decoded
-                with the default settings of ``mae-rad shard``. Or arrays [rows, columns] of display values, dark to
-                bright: uint8, uint16, or float in [0, 1].
+                with the default settings of ``mae-rad shard``, at full size for an encoder of a fixed scale. Or arrays
+                [rows, columns] of display values, dark to bright: uint8, uint16, or float in [0, 1].
 
         Returns:
             [N, W] float32, one row per film in the order given; a file with several frames has a row per frame.
@@ -52,7 +52,8 @@ class FilmEncoder:
             EvaluationError: a file or array holds no film, or one that sharding would reject.
         """
         settings = vector_settings(self.card)
-        reader = FilmFileReader(PreparationSettings(), settings.tokens, self.card.preprocessing.patch)
+        preparation = PreparationSettings(max_side="native" if settings.scale.is_fixed else 1536)
+        reader = FilmFileReader(preparation, settings.tokens, self.card.preprocessing.patch, settings.scale)
         vectors, place, last = [], 0, None
         for given, file, read in read_films(films, reader):
             place, last = place + 1 if given is last else 1, given

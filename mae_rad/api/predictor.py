@@ -68,7 +68,7 @@ class FilmPredictor:
         )
         answering = FilmInference(self.predictor, settings)
         records: list[Record] = []
-        read = FilmFileReader(self.card.film, self.card.tokens, self.card.encoder.patch)
+        read = FilmFileReader(self.card.film, self.card.tokens, self.card.encoder.patch, self.card.encoder.film_scale)
         for number, (_, file, content) in enumerate(read_films(films, read), 1):
             for film in answering.admitted(file, PredictRequest.of(number, file), content):
                 records += (

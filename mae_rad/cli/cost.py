@@ -3,7 +3,7 @@ r"""Estimate the FLOPs, memory, hours and loader cores of a pretraining before n
     mae-rad cost --config mae --tokens 196,1024,4096 --models vit_s,vit_b,vit_l \
         --budgets 0.25/0.25,published --tflops 600 --gpus 8 [key=value …]
 
-Nothing is trained and no shard is read. Hours are FLOPs over --tflops times --utilisation; memory is estimated.
+Nothing is trained; of shards only the index is read. Hours are FLOPs over --tflops times --utilisation, all estimated.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.pretraining.usable_films import usable_films_text
 from mae_rad.training.matmul_throughput import measure_matmul_rate
 
 
@@ -80,6 +81,7 @@ def _assumptions(
     return {
         "the run": f"{settings.optimizer.steps:,} steps x {settings.optimizer.batch:,} films = {films_drawn:,} films,"
         f" {films_drawn / films:,.0f} epochs of {films:,}",
+        "films": usable_films_text(settings),
         "rate": rate_report(settings).text,
         "training": "model FLOPs, forward and backward; published / this: the published design of the same size",
         "speed": f"{speed}; small models reach less; wall time is GPU hours / {machine.gpus}",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
-from mae_rad.data.patch_layout import Layout, film_layout
+from mae_rad.data.patch_layout import Layout
 
 Boxes = NDArray[np.float64]
 """[K, 4] float64 corners."""
@@ -105,9 +105,7 @@ def whole_film_frame(film: Film, tokens: int, patch: int) -> BoxFrame:
         tokens: T, number of content patches.
         patch: patch side in pixels.
     """
-    sidecar = film.sidecar
-    layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, patch)
-    return box_frame(sidecar, layout, patch)
+    return box_frame(film.sidecar, film.layout(tokens, patch), patch)
 
 
 def cut_off(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, NDArray[np.float64]]:

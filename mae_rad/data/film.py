@@ -10,7 +10,7 @@ from data_prep.shard_format.apply_display import display_table
 from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.film_codec import decode_film, reduction_for, stream_shape
 from data_prep.shard_format.sidecar import Sidecar
-from mae_rad.data.patch_layout import Layout, Region, content_box
+from mae_rad.data.patch_layout import CONTENT_SCALE, FilmScale, Layout, Region, content_box, film_layout, fixed_layout
 
 _ROUNDING = 1e-12
 
@@ -21,11 +21,12 @@ class Film:
     Args:
         stream: codestream of the film.
         sidecar: its metadata.
+        scale: how large it is when it is cut into patches.
     """
 
-    def __init__(self, stream: bytes, sidecar: Sidecar) -> None:
-        self.sidecar = sidecar
-        self._stream = stream
+    def __init__(self, stream: bytes, sidecar: Sidecar, scale: FilmScale = CONTENT_SCALE) -> None:
+        self.sidecar, self.scale = sidecar, scale
+        self.stream = stream
         self._decoded: dict[int, NDArray[np.uint16]] = {}
 
     @cached_property
@@ -38,10 +39,27 @@ class Film:
         """Bounding box of the content in film pixels."""
         return content_box(self.mask, self.sidecar.rows, self.sidecar.columns)
 
+    def is_left_out(self, patch: int) -> bool:
+        """Whether pretraining skips the film, since its pixel spacing does not tell its scale."""
+        return self.scale.skips and self.scale.magnification(patch, self.sidecar.pixel_spacing_mm) is None
+
+    def layout(self, tokens: int, patch: int) -> Layout:
+        """Lay out the whole film at its scale.
+
+        Args:
+            tokens: T, number of content patches where the scale does not decide.
+            patch: patch side in pixels.
+        """
+        rows, columns = self.sidecar.rows, self.sidecar.columns
+        if (magnification := self.scale.magnification(patch, self.sidecar.pixel_spacing_mm)) is not None:
+            return fixed_layout(rows, columns, patch, magnification)
+        return film_layout(rows, columns, self.box, tokens, patch)
+
     def values(self, layout: Layout, patch: int) -> NDArray[np.uint16]:
         """Decode the region of a layout at its size.
 
-        The reduction level depends on stored and target size only; the remaining scaling is area averaging.
+        The reduction level depends on stored and target size only; the remaining scaling is area averaging. What lies
+        below and to the right of the film is dark.
 
         Args:
             layout: region and patch grid.
@@ -62,13 +80,24 @@ class Film:
         bottom = max(round((region.top + region.rows) * down), top + 1)
         right = max(round((region.left + region.columns) * across), left + 1)
         part = decoded[top:bottom, left:right]
-        if part.shape == (rows, columns):
-            return part
-        is_enlarged = part.shape[0] <= rows and part.shape[1] <= columns
-        return np.asarray(
-            cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR if is_enlarged else cv2.INTER_AREA),
-            dtype=np.uint16,
+        seen = (
+            min(rows, max(1, round((stored[0] - region.top) * rows / region.rows))),
+            min(columns, max(1, round((stored[1] - region.left) * columns / region.columns))),
         )
+        if part.shape != seen:
+            is_enlarged = part.shape[0] <= seen[0] and part.shape[1] <= seen[1]
+            method = cv2.INTER_LINEAR if is_enlarged else cv2.INTER_AREA
+            part = np.asarray(cv2.resize(part, seen[::-1], interpolation=method), dtype=np.uint16)
+        if seen == (rows, columns):
+            return part
+        padded = np.full((rows, columns), self._darkest(), dtype=np.uint16)
+        padded[: seen[0], : seen[1]] = part
+        return padded
+
+    def _darkest(self) -> int:
+        """Shard value that is displayed darkest."""
+        display = self.sidecar.display
+        return int(np.argmin(display_table(display)[: 2**display.bits]))
 
     def displayed(self) -> NDArray[np.uint16]:
         """Decode the whole film: [rows, columns] uint16 display values, dark to bright."""
@@ -84,9 +113,9 @@ class Film:
 
     def _decode(self, reduction: int) -> NDArray[np.uint16]:
         if reduction not in self._decoded:
-            if stream_shape(self._stream) != (self.sidecar.rows, self.sidecar.columns):
+            if stream_shape(self.stream) != (self.sidecar.rows, self.sidecar.columns):
                 raise ValueError("the size of the film is not that of its sidecar")
-            self._decoded[reduction] = decode_film(self._stream, bits=self.sidecar.display.bits, reduction=reduction)
+            self._decoded[reduction] = decode_film(self.stream, bits=self.sidecar.display.bits, reduction=reduction)
         return self._decoded[reduction]
 
 

@@ -19,7 +19,7 @@ from mae_rad.errors import ShardFormatError, StorageError, UserError
 
 B = TypeVar("B")
 
-TOO_FEW_PATCHES = "has too few patches"
+TOO_FEW_PATCHES, NO_SPACING = "has too few patches", "has no usable pixel spacing"
 """In the reason of a skipped film that is whole; all other reasons are of films that cannot be read."""
 MAX_CONSECUTIVE_SKIPS = 16
 """Number of consecutive unusable films after which the run stops."""
@@ -131,6 +131,8 @@ class DrawViews:
     def __call__(self, row: int, draw: Draw) -> FilmViews:
         """Draw every view of a film."""
         key, film = self.index.key(row), self.index.film(row)
+        if film.is_left_out(self.patch):
+            raise FilmUnusableError(f"film {key} {NO_SPACING}")
         views: dict[str, DrawnView] = {}
         for name, spec in self.views.items():
             generator = generator_for("view", self.seed, draw.epoch, key, name)

@@ -1,6 +1,11 @@
-"""Lay out films of any shape in patches; T counts the patches of the content box, not of the film."""
+"""Lay out films of any shape in patches.
+
+T counts the patches of the content box, not of the film; at a fixed scale the film has as many patches as its size
+gives.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +17,51 @@ REFERENCE_TOKENS = 196
 MAX_ENLARGEMENT = 2.0
 """Largest factor by which a film is enlarged."""
 
+SPACING_ROUNDING = 1e-6
+"""Difference of an enlargement by pixel spacing that is due to float32, in which the index holds spacings."""
+
 MIN_CONTENT_SHARE = 0.25
 """Smallest share of a film that a content box counts as, so that no film has more than about 4 T patches."""
+
+
+class FilmScale(NamedTuple):
+    """How large films are when they are cut into patches.
+
+    Attributes:
+        native: as stored in the shard.
+        mm_per_patch: millimetres that a patch covers; None: as ``native`` says. If neither is set, the content box of a
+            film holds about T patches.
+        skips: whether pretraining skips films without a usable pixel spacing, with ``mm_per_patch``; all else takes
+            them at T.
+    """
+
+    native: bool = False
+    mm_per_patch: float | None = None
+    skips: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the number of patches of a film is that of its size, and T only sets how many are drawn."""
+        return self.native or self.mm_per_patch is not None
+
+    def magnification(self, patch: int, spacing: Sequence[float] | None) -> float | None:
+        """Pixels of the view per pixel of a film; None where T decides.
+
+        Args:
+            patch: patch side in pixels.
+            spacing: (row, column) spacing of the film, mm; None if unknown. One with which the film would be enlarged
+                more than MAX_ENLARGEMENT is an error of the header, and counts as unknown.
+        """
+        if self.mm_per_patch is None:
+            return 1.0 if self.native else None
+        if not spacing or min(spacing) <= 0:
+            return None
+        factor = math.sqrt(spacing[0] * spacing[1]) * patch / self.mm_per_patch
+        return factor if factor <= MAX_ENLARGEMENT + SPACING_ROUNDING else None
+
+
+CONTENT_SCALE = FilmScale()
+"""The content box of a film holds about T patches."""
 
 
 class Region(NamedTuple):
@@ -105,6 +153,23 @@ def film_layout(rows: int, columns: int, box: Region, tokens: int, patch: int) -
             across += 1
     in_content = down * across * content / (rows * columns)
     return Layout(Region(0, 0, rows, columns), (down, across), math.sqrt(in_content / REFERENCE_TOKENS))
+
+
+def fixed_layout(rows: int, columns: int, patch: int, magnification: float) -> Layout:
+    """Lay out the whole film at a fixed scale, from its upper left corner.
+
+    The film is scaled to whole pixels, not stretched to whole patches: the last row and column of patches may extend
+    beyond it, where the view is dark. Coordinates are the indices of the patches.
+
+    Args:
+        rows: rows of the film in pixels.
+        columns: columns of the film in pixels.
+        patch: patch side in pixels.
+        magnification: pixels of the view per pixel of the film; 1 is the film as it is stored.
+    """
+    down, across = (max(1, math.ceil(max(1, round(side * magnification)) / patch)) for side in (rows, columns))
+    region = Region(0, 0, down * patch / magnification, across * patch / magnification)
+    return Layout(region, (down, across), 1.0)
 
 
 def square_layout(rows: int, columns: int, tokens: int, patch: int) -> Layout:

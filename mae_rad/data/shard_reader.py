@@ -23,6 +23,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import equal_pixels, read_one_index, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
+from mae_rad.data.patch_layout import CONTENT_SCALE, FilmScale
 from mae_rad.errors import SettingsError, ShardFormatError
 
 Condition = str | int | float | bool | None | list[str] | list[int]
@@ -101,6 +102,7 @@ class ShardIndex:
             raise ShardFormatError("the shard folders share films. Give each folder once, and shard an archive once.")
         self._folder_of = np.repeat(np.arange(len(folders)), [table.num_rows for table in tables])
         self._reader = _Reader(folders)
+        self.scale = CONTENT_SCALE
         self._cache_locations()
 
     def __len__(self) -> int:
@@ -117,6 +119,12 @@ class ShardIndex:
         part._folder_of = self._folder_of[rows]
         part._cache_locations()
         return part
+
+    def at_scale(self, scale: FilmScale) -> "ShardIndex":
+        """Return the index with films that are cut into patches at another scale."""
+        other = object.__new__(type(self))  # copy would leave out what workers do not need
+        other.__dict__ = self.__dict__ | {"scale": scale}
+        return other
 
     def key(self, row: int) -> str:
         """Return the key of the film in ``row``."""
@@ -155,7 +163,7 @@ class ShardIndex:
             raise FilmUnreadableError(
                 f"film {self.key(row)} of shard {part.name} cannot be read ({type(error).__name__})"
             ) from None
-        return Film(data[: int(self._film_size[row])], sidecar)
+        return Film(data[: int(self._film_size[row])], sidecar, self.scale)
 
     def read_ahead(self, rows: Sequence[int]) -> None:
         """Read the films that are read next, in one batch of requests; does nothing for folders on this machine.

@@ -29,7 +29,15 @@ from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.data.film import Film
 from mae_rad.data.film_order import StepRange
-from mae_rad.data.loader import MAX_CONSECUTIVE_SKIPS, FilmViews, return_item, stack_views
+from mae_rad.data.loader import (
+    MAX_CONSECUTIVE_SKIPS,
+    NO_SPACING,
+    TOO_FEW_PATCHES,
+    FilmViews,
+    return_item,
+    stack_views,
+)
+from mae_rad.data.patch_layout import FilmScale
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex, hash_pseudonyms
 from mae_rad.data.views import DrawnView, draw_view
@@ -204,6 +212,7 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
     patch: int
     seed: int
     scheduled_steps: int
+    scale: FilmScale
 
     def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]] | UserError]:
         worker = get_worker_info()
@@ -242,6 +251,9 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
 
     def _views(self, key: str, film: Film, step: int, position: str) -> FilmViews | str:
         """All views of a film, or the reason why it cannot be used."""
+        film = Film(film.stream, film.sidecar, self.scale)
+        if film.is_left_out(self.patch):
+            return f"film {key} {NO_SPACING}"
         views: dict[str, DrawnView] = {}
         for name, spec in self.views.items():
             generator = generator_for("streamed view", self.seed, step, position, key, name)
@@ -250,7 +262,7 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
             except Exception as error:  # decoders raise errors of any type; the text may quote content
                 return f"film {key} cannot be loaded ({type(error).__name__})"
             if view is None:
-                return f"film {key} has too few patches for view {name}"
+                return f"film {key} {TOO_FEW_PATCHES} for view {name}"
             views[name] = view
         study, hashed = hash_pseudonyms([film.sidecar.study, key]).tolist()
         return FilmViews(key, hashed, study, views)
@@ -289,8 +301,9 @@ def streamed_batches(
         StorageError: object storage cannot be reached, or refuses a request.
     """
     passes = global_batch // (steps.world * steps.micro)
+    keys, scale = index.sorted_keys(), index.scale
     loader = DataLoader(
-        _StreamedBatches(openers, index.sorted_keys(), dict(views), steps, passes, patch, seed, scheduled_steps),
+        _StreamedBatches(openers, keys, dict(views), steps, passes, patch, seed, scheduled_steps, scale),
         batch_size=None,
         collate_fn=return_item,
         num_workers=workers,

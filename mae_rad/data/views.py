@@ -14,7 +14,7 @@ from mae_rad.data.augmentation import Variation, draw_variation
 from mae_rad.data.batch import Patches, ViewSpec
 from mae_rad.data.display_augmentation import add_noise, varied_table
 from mae_rad.data.film import Film
-from mae_rad.data.patch_layout import Layout, crop_layout, film_layout, square_layout
+from mae_rad.data.patch_layout import Layout, crop_layout, square_layout
 from mae_rad.data.patch_masking import draw_budget, masked_share
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def film_and_points(
     Returns:
         The patches, and the moved points [K, 2].
     """
-    layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
+    layout = film.layout(tokens, patch)
     image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
     image = image[:, ::-1] if variation.mirrored else image
     if transforms is not None:
@@ -131,7 +131,7 @@ def film_and_points(
     patches = cut_into_patches(image, layout, patch)
     box = film.box
     if variation.mirrored:
-        box = box._replace(left=film.sidecar.columns - box.left - box.columns)
+        box = box._replace(left=layout.region.columns - box.left - box.columns)
     return _add_noise(patches._replace(content=layout.box(box)), variation), points
 
 
@@ -212,7 +212,7 @@ def view_layout(film: Film, spec: ViewSpec, patch: int, variation: Variation) ->
     if spec.padded:
         return square_layout(rows, columns, spec.tokens, patch)
     if variation.area is None:
-        return film_layout(rows, columns, film.box, spec.tokens, patch)
+        return film.layout(spec.tokens, patch)
     return crop_layout(rows, columns, film.box, variation.area, variation.place, spec.tokens)
 
 

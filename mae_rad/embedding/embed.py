@@ -20,6 +20,7 @@ from torch.multiprocessing.spawn import start_processes
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import die_with_parent
 from mae_rad.data.batch import Patches
+from mae_rad.data.patch_layout import CONTENT_SCALE, FilmScale
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import LAST, blocks_of, features_of_blocks, film_features, pooled_features
@@ -83,6 +84,7 @@ class EmbeddingSettings:
         workers: loader processes per embedding process.
         processes: embedding processes, each with a part of the films and, if there are GPUs, with a separate GPU; 0 is
             one per GPU.
+        scale: how large films are; where it is fixed, T has no effect.
     """
 
     tokens: int
@@ -92,6 +94,7 @@ class EmbeddingSettings:
     batch_size: int
     workers: int
     processes: int = 0
+    scale: FilmScale = CONTENT_SCALE
 
 
 def embed(
@@ -139,7 +142,7 @@ def film_batches(
         [B] rows of the index, and their patches.
     """
     batches = whole_film_batches(
-        index,
+        index.at_scale(settings.scale),
         tokens=settings.tokens,
         patch=settings.patch,
         batch=settings.batch_size,

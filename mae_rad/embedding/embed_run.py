@@ -61,7 +61,8 @@ def embed_table(
     chosen_precision = fast_precision() if precision == "auto" else precision
     vector = vector_settings(card, tokens=tokens, pool=pool, precision=chosen_precision)
     identity, sha256 = encoder_identity(card.encoder), card.weights_sha256
-    settings = vector._asdict() | {"encoder": json.loads(identity)}
+    settings = {name: value for name, value in vector._asdict().items() if name != "scale"}  # the encoder's
+    settings |= {"encoder": json.loads(identity)}
     if _is_written(out, sha256, index.dataset_sha256, settings):
         return out
     source = EncoderSource(
@@ -71,7 +72,7 @@ def embed_table(
     cache = out.with_name(f".{out.name}.parts")
     embedding_settings = EmbeddingSettings(
         tokens=vector.tokens, patch=card.encoder.patch, precision=vector.precision, cache=cache,
-        batch_size=batch_size, workers=workers, processes=processes,
+        batch_size=batch_size, workers=workers, processes=processes, scale=card.encoder.film_scale,
     )  # fmt: skip
     ((store, _),) = embed([source], index, embedding_settings)
     vectors = store.vectors(vector.pool)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Patches
+from mae_rad.data.patch_layout import CONTENT_SCALE, FilmScale
 from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.film_pooling import pool_blocks
 from mae_rad.encoders.pooling_name import check_blocks, parse_pooling
@@ -34,11 +35,13 @@ class VectorSettings(NamedTuple):
         tokens: T, number of patches that the content of the film is scaled to.
         pool: name of the pooling of the features.
         precision: precision of the forward pass.
+        scale: how large films are, as in training; where it is fixed, T has no effect.
     """
 
     tokens: int
     pool: str
     precision: Literal["f32", "bf16"]
+    scale: FilmScale = CONTENT_SCALE
 
 
 def vector_settings(
@@ -65,7 +68,10 @@ def vector_settings(
     except ValueError as error:
         raise EvaluationError(f"pool: {error}") from None
     return VectorSettings(
-        tokens or card.preprocessing.tokens, pool or card.encoder.film_vector, precision or default_precision
+        tokens or card.preprocessing.tokens,
+        pool or card.encoder.film_vector,
+        precision or default_precision,
+        card.encoder.film_scale,
     )
 
 

@@ -17,6 +17,7 @@ from data_prep.runtime.decode_pool import DecodeLimits, StartError
 from data_prep.runtime.decode_service import DecodeService
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
+from mae_rad.data.patch_layout import FilmScale
 from mae_rad.data.views import FilmPatches, stack, whole_film
 from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings, vector_width
 from mae_rad.encoders.any_encoder import Encoder
@@ -67,7 +68,7 @@ class ServedEncoder:
         rows = zip(model_input["film"], model_input["sidecar"], strict=True)
         for number, (stream, sidecar) in enumerate(rows):
             try:
-                read = self._read(_Sample(bytes(stream), sidecar, tokens, self._encoder.patch))
+                read = self._read(_Sample(bytes(stream), sidecar, tokens, self._encoder.patch, settings.scale))
             except StartError:
                 raise EvaluationError(
                     "the processes that read films end at their start, possibly for lack of memory"
@@ -81,17 +82,18 @@ class ServedEncoder:
 
 
 class _Sample(NamedTuple):
-    """A film of a request: bytes, sidecar, T and side of the patches in pixels."""
+    """A film of a request: bytes, sidecar, T, side of the patches in pixels and scale."""
 
     stream: bytes
     sidecar: str
     tokens: int
     patch: int
+    scale: FilmScale
 
 
 def _patches(sample: _Sample) -> FilmPatches | Reason:
     try:
-        film = Film(sample.stream, Sidecar.model_validate_json(sample.sidecar))
+        film = Film(sample.stream, Sidecar.model_validate_json(sample.sidecar), sample.scale)
         return whole_film(film, sample.tokens, sample.patch)
     except Exception:  # a decoder may raise anything on damaged bytes
         return Reason.CORRUPT_PIXELS

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
+from mae_rad.data.patch_layout import CONTENT_SCALE, FilmScale
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD, as_image
 from mae_rad.encoders.film_pooling import pool_film
@@ -120,6 +121,11 @@ class TimmSettings(Settings):
         """As in the settings of the ViT."""
         newer: dict[str, object] = {"args": {}, "channels": 3, "pool": "mean"}
         return {name for name, default in newer.items() if getattr(self, name) == default} | {"vector"}
+
+    @property
+    def film_scale(self) -> FilmScale:
+        """Films are scaled by their content."""
+        return CONTENT_SCALE
 
     @property
     def film_vector(self) -> str:

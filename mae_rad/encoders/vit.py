@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
+from mae_rad.data.patch_layout import FilmScale
 from mae_rad.encoders.attention import Kernel, unpack
 from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
 from mae_rad.encoders.convolutional_stem import PatchStem
@@ -68,6 +69,15 @@ class EncoderSettings(Settings):
     """Attention heads (default: those of the model)."""
     patch: int = Field(default=16, ge=2)
     """Patch side in pixels."""
+    scale: Literal["content", "native"] = "content"
+    """Size of a film that is cut into patches. content: its content box holds about T patches; native: that of the
+    shard, without any scaling, and T only sets how many patches a masked autoencoder draws."""
+    mm_per_patch: float | None = Field(default=None, gt=0)
+    """Millimetres that a patch covers, so that anatomy has one scale on all films, by their pixel spacing; null:
+    ``scale`` decides."""
+    without_spacing: Literal["content", "skip"] = "content"
+    """Films without a usable pixel spacing in pretraining, with ``mm_per_patch``: scaled by their content, or skipped.
+    Elsewhere they are always scaled by their content."""
     mean: float = 0.5
     """Subtracted from display values in [0, 1]."""
     std: float = Field(default=0.25, gt=0)
@@ -110,12 +120,26 @@ class EncoderSettings(Settings):
         weights nor features.
         """
         newer = {"emphasis": 0, "stem": "linear", "drop_path": 0}
+        newer |= {"scale": "content", "mm_per_patch": None, "without_spacing": "content"}
         return {name for name, default in newer.items() if getattr(self, name) == default} | {"vector"}
 
     @property
     def film_vector(self) -> str:
         """Name of the pooling of the film vector."""
         return self.vector or self.pool
+
+    @property
+    def film_scale(self) -> FilmScale:
+        """How large films are when they are cut into patches."""
+        return FilmScale(self.scale == "native", self.mm_per_patch, self.without_spacing == "skip")
+
+    @model_validator(mode="after")
+    def _has_one_scale(self) -> Self:
+        if self.scale == "native" and self.mm_per_patch is not None:
+            raise ValueError("scale: native keeps the pixels of a film, mm_per_patch scales them. Give one of the two")
+        if self.without_spacing == "skip" and self.mm_per_patch is None:
+            raise ValueError("without_spacing is for mm_per_patch. Give mm_per_patch, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

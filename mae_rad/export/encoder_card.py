@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.settings import Settings
-from mae_rad.data.patch_layout import REFERENCE_TOKENS
+from mae_rad.data.patch_layout import REFERENCE_TOKENS, FilmScale
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.pooling_name import parse_pooling
 from mae_rad.encoders.timm_encoder import TimmSettings
@@ -100,7 +100,7 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
 ## Input
 
 * Display values, dark to bright: the DICOM display pipeline applied, polarity corrected.
-{_any_size(card.preprocessing) if size is None else _one_size(card.preprocessing, size)}
+{_any_size(card.preprocessing, card.encoder.film_scale) if size is None else _one_size(card.preprocessing, size)}
 * The vector of a film (`pooled`): {pooled}.{_other_vector(card)}
 
 ## Origin
@@ -154,12 +154,28 @@ print((vectors / lengths) @ (vectors / lengths).T)  # cosine similarity of every
 ```"""
 
 
-def _any_size(inputs: Preprocessing) -> str:
+def _any_size(inputs: Preprocessing, scale: FilmScale) -> str:
+    unit = "index of each patch" if scale.is_fixed else f"units of the grid that the film has at T = {REFERENCE_TOKENS}"
     return f"""* One channel of uint16, 0 dark and 65535 bright.
-* The whole film, its aspect kept, scaled so that its content holds about {inputs.tokens} patches,
+* The whole film, its aspect kept, {size_in_words(inputs.tokens, scale)},
   each {inputs.patch} x {inputs.patch} pixels.
 * Normalised inside the encoder: {inputs.values}, mean {inputs.mean}, std {inputs.std}.
-* Coordinates: (row, column) of each patch in units of the grid that the film has at T = {REFERENCE_TOKENS}."""
+* Coordinates: (row, column) of each patch: {unit}."""
+
+
+def size_in_words(tokens: int, scale: FilmScale) -> str:
+    """Say how large a film is for an encoder.
+
+    Args:
+        tokens: T.
+        scale: of the encoder.
+    """
+    of_content = f"scaled so that its content holds about {tokens} patches"
+    if scale.native:
+        return "at the size of its shard, black beyond its edges, in whole patches"
+    if scale.mm_per_patch is not None:
+        return f"scaled so that a patch covers {scale.mm_per_patch:g} mm (without pixel spacing: {of_content})"
+    return of_content
 
 
 def _one_size(inputs: Preprocessing, size: FilmSize) -> str:

@@ -63,6 +63,7 @@ def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
             f"{card.encoder.model} is exported --to safetensors only: load its weights into timm.create_model, without"
             " their prefix network."
         )
+    size = size and size._replace(fixed_scale=card.encoder.film_scale.is_fixed)
     with exported_folder(out, mark=README) as folder:
         if to == "safetensors" or not isinstance(encoder, ViT) or not isinstance(card.encoder, EncoderSettings):
             usage = write_objective(path, folder)

@@ -25,12 +25,14 @@ class FilmSize(NamedTuple):
         columns: S in pixels.
         channels: 1, or 3 for programs that take colour images only.
         content: share of the film that its content fills, in (0, 1]; sets the unit of coordinates as in training.
+        fixed_scale: whether the encoder was trained at a fixed scale, where coordinates are the indices of patches.
     """
 
     rows: int
     columns: int
     channels: Literal[1, 3] = 1
     content: float = 1.0
+    fixed_scale: bool = False
 
     def layout(self, patch: int) -> Layout:
         """Lay out such a film in patches.
@@ -49,7 +51,7 @@ class FilmSize(NamedTuple):
         if not 0 < self.content <= 1:
             raise SettingsError(f"--content is not a share in (0, 1]: {self.content}. Give, for example, 0.8.")
         grid = (self.rows // patch, self.columns // patch)
-        unit = math.sqrt(grid[0] * grid[1] * self.content / REFERENCE_TOKENS)
+        unit = 1.0 if self.fixed_scale else math.sqrt(grid[0] * grid[1] * self.content / REFERENCE_TOKENS)
         return Layout(Region(0, 0, self.rows, self.columns), grid, unit)
 
     def positions(self, patch: int, dim: int) -> Tensor:

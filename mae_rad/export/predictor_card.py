@@ -10,6 +10,7 @@ from data_prep.shard_format.rare_values import MIN_PATIENTS
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.export.earlier_resnet import timm_settings_of
+from mae_rad.export.encoder_card import size_in_words
 from mae_rad.export.hub_metadata import front_matter
 from mae_rad.heads import MulticlassSettings, RegressionSettings, TaskSettings
 from mae_rad.heads.interface import Calibration
@@ -83,8 +84,8 @@ for record in records:
 ## Input
 
 * Display values, dark to bright, one channel of uint16: the DICOM display pipeline applied, polarity corrected.
-* The whole film, its longest side {card.film.max_side} pixels at most, scaled so that its content holds about
-  {card.tokens} patches of {card.encoder.patch} x {card.encoder.patch} pixels.
+* The whole film, its longest side {card.film.max_side} pixels at most,
+  {size_in_words(card.tokens, card.encoder.film_scale)}, each {card.encoder.patch} x {card.encoder.patch} pixels.
 
 ## What it was trained on
 

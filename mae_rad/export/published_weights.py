@@ -1,16 +1,18 @@
 """Read published Vision Transformer weights: original masked autoencoder, timm, Hugging Face.
 
-Files are read without pickled code: safetensors, or ``torch.load(weights_only=True)``. An unknown weight is an error,
-since the encoder without it would compute something else; only heads behind the features are left out.
+Files are read without pickled code: safetensors, or ``torch.load(weights_only=True)``. A checkpoint of Lightning names
+classes of its training beside the weights: empty stand-ins replace them, and nothing of them runs. An unknown weight is
+an error, since the encoder without it would compute something else; only heads behind the features are left out.
 """
 
 import argparse
+import math
 import pickle
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from data_prep.bounded_reading import read_json
+from mae_rad.encoders.positions import sincos_positions
 from mae_rad.errors import WeightsError
 
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -72,6 +75,10 @@ _HUGGING_FACE = {
     r"^decoder\.decoder_norm" + _PART: r"decoder.norm.\1",
     r"^decoder\.decoder_pred" + _PART: r"decoder.head.\1",
 }
+
+_WRAPPERS = re.compile(r"^(?:module\.|net\.|_orig_mod\.)+")
+"""What training programs put before the names of weights: parallel and compiled modules, Lightning's attribute."""
+_LIGHTNING = "pytorch-lightning_version"
 
 _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Types of weights; all others are quantised."""
@@ -220,11 +227,42 @@ def _load(path: Path) -> Any:
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file ({error}). Download it again.") from None
     except pickle.UnpicklingError:
+        if (checkpoint := _load_lightning(path)) is not None:
+            return checkpoint
         raise WeightsError(
             f"{path} holds more than weights, and unpickling it could run code. Save its state_dict as safetensors."
         ) from None
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}). Download it again.") from None
+
+
+class _StandIn:
+    """Takes the place of an object that is no weight; it holds nothing, whatever it is made of."""
+
+    def __new__(cls, *values: object, **named: object) -> Self:
+        """Make an empty one."""
+        del values, named
+        return super().__new__(cls)
+
+    def __init__(self, *values: object, **named: object) -> None:
+        """Accept anything."""
+
+    def __setstate__(self, state: object) -> None:
+        """Accept anything."""
+
+
+def _load_lightning(path: Path) -> dict[str, Any] | None:
+    """The weights of a checkpoint of Lightning, whose other objects are replaced; None where it is none."""
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        stand_ins = [(type(name.rpartition(".")[2], (_StandIn,), {}), name) for name in named]
+        with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError):
+        return None
+    if not isinstance(loaded, dict) or _LIGHTNING not in loaded or not isinstance(loaded.get("state_dict"), Mapping):
+        return None
+    return {"state_dict": loaded["state_dict"]}
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -233,7 +271,10 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise WeightsError(f"{path} holds no mapping of weights. Give a state_dict.")
-    return {str(name).removeprefix("module."): value for name, value in loaded.items()}
+    named = {_WRAPPERS.sub("", str(name)): value for name, value in loaded.items()}
+    if len(named) < len(loaded):
+        raise WeightsError(f"{path} holds two models of the same names. Give the state_dict of one.")
+    return named
 
 
 def _rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
@@ -269,3 +310,31 @@ def _join_qkv(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if all(part is not None for part in parts):  # otherwise it is reported as missing
                 joined[name.replace("query", "qkv")] = torch.cat([part for part in parts if part is not None])
     return joined
+
+
+def sincos_grid(table: Tensor) -> tuple[int, int] | None:
+    """Find the grid whose sine-cosine positions a table holds.
+
+    Args:
+        table: [1 + N, dim] position of the class token, then of the patches.
+
+    Returns:
+        (rows, columns), of several the most square; None where the positions are others, such as learned ones.
+    """
+    count = len(table) - 1
+    if table.shape[1] % 4 or count < 1:
+        return None
+    divisors = [side for side in range(1, count + 1) if count % side == 0]
+    for rows in sorted(divisors, key=lambda side: abs(math.log(side * side / count))):
+        grid = torch.cartesian_prod(torch.arange(rows), torch.arange(count // rows)).to(table.dtype)
+        if torch.allclose(table[1:], sincos_positions(grid, table.shape[1]), rtol=0, atol=_rounding(table)):
+            return rows, count // rows
+    return None
+
+
+def _rounding(table: Tensor) -> float:
+    """Largest error of positions, which are from -1 to 1, by the type in which the source saved them."""
+    for dtype, error in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
+        if torch.equal(table.to(dtype).to(table.dtype), table):
+            return error
+    return 1e-4

@@ -79,7 +79,7 @@ class Finetuning(TrainingTask):
         self.name = settings.task.name
         data = settings.data
         check_shards_complete(data.shards, data.generations)
-        self._films = ShardIndex(data.shards, split=None, **data.source)
+        self._films = ShardIndex(data.shards, split=None, **data.source).at_scale(self.encoder.film_scale)
         self.dataset_sha256, self.joined = self._films.dataset_sha256, self._films.joined
         self._task = build_task(self.settings, self._films)
         self.settings = self._task.settings

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_prep.errors import Reason
@@ -31,6 +33,9 @@ from mae_rad.prediction.record import Finding, FoundBox, PredictedClass, Predict
 from mae_rad.prediction.settings import InferenceSettings
 
 _log = logging.getLogger(__name__)
+
+_FINE = 16
+"""Cells per patch and axis in which a heat map is cut to its film."""
 
 
 class FilmRequest(NamedTuple):
@@ -179,7 +184,23 @@ class FilmInference:
             report=film.header is not None and self._settings.reports and (self._has_findings or bool(has_answer)),
             state=film.header is not None and self._settings.presentation_states,
         )
-        return PredictedFilm(record, film.stream, film.sidecar, film.header, maps if has_picture else None, documents)
+        shown = tuple(one._replace(values=self._on_film(film, one.values)) for one in maps) if has_picture else None
+        return PredictedFilm(record, film.stream, film.sidecar, film.header, shown, documents)
+
+    def _on_film(self, film: ReadFilm, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The part of a heat map [rows, columns] of patches that covers the film; patches may extend beyond it."""
+        card, sidecar = self._predictor.card, film.sidecar
+        region = Film(film.stream, sidecar, card.encoder.film_scale).layout(card.tokens, card.encoder.patch).region
+        if (region.rows, region.columns) == (sidecar.rows, sidecar.columns):
+            return values
+        fine = np.kron(values, np.ones((_FINE, _FINE), np.float32))
+        rows, columns = (
+            round(length * side / extent)
+            for length, side, extent in zip(
+                fine.shape, (sidecar.rows, sidecar.columns), (region.rows, region.columns), strict=True
+            )
+        )
+        return np.asarray(fine[:rows, :columns], dtype=np.float32)
 
     def _numbers(self, request: FilmRequest, values: Sequence[float]) -> tuple[PredictedNumber, ...]:
         assert isinstance(self._task, RegressionSettings)
@@ -215,7 +236,9 @@ class FilmInference:
     def _boxes(self, request: FilmRequest, boxes: Boxes) -> list[FoundBox]:
         """Boxes in source raster pixels, in descending order of the score."""
         card, film = self._predictor.card, request.film
-        frame = whole_film_frame(Film(film.stream, film.sidecar), card.tokens, card.encoder.patch)
+        frame = whole_film_frame(
+            Film(film.stream, film.sidecar, card.encoder.film_scale), card.tokens, card.encoder.patch
+        )
         corners = frame.to_source(boxes.corners.double().cpu().numpy()).tolist()
         labels = [self._labels[place] for place in boxes.labels.tolist()]
         found = [

@@ -11,6 +11,7 @@ from data_prep.runtime.decode_pool import DecodeLimits, StartError, decode_in_or
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, read_films
 from mae_rad.data.film import Film
+from mae_rad.data.patch_layout import CONTENT_SCALE, FilmScale
 from mae_rad.data.views import FilmPatches, whole_film
 from mae_rad.errors import PredictionError
 
@@ -44,11 +45,13 @@ class FilmFileReader:
         preparation: settings with which the training films were prepared.
         tokens: T of the model.
         patch: side of its patches in pixels.
+        scale: how large films are, as in training.
     """
 
     preparation: PreparationSettings
     tokens: int
     patch: int
+    scale: FilmScale = CONTENT_SCALE
 
     def __call__(self, file: ArchiveFile) -> ReadResult:
         """Read all films of a file."""
@@ -63,7 +66,7 @@ class FilmFileReader:
             return Reason.DECODER_CRASHED
 
     def _patches(self, stream: bytes, sidecar: Sidecar) -> FilmPatches:
-        return whole_film(Film(stream, sidecar), self.tokens, self.patch)
+        return whole_film(Film(stream, sidecar, self.scale), self.tokens, self.patch)
 
 
 def read_ahead(

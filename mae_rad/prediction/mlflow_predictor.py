@@ -51,7 +51,10 @@ class ServedPredictor:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor, card = predictor, predictor.card
-        read, runtime = FilmFileReader(card.film, card.tokens, card.encoder.patch), PredictRuntime()
+        read, runtime = (
+            FilmFileReader(card.film, card.tokens, card.encoder.patch, card.encoder.film_scale),
+            PredictRuntime(),
+        )
         limits = DecodeLimits(
             runtime.workers, file_timeout_seconds=runtime.file_timeout_seconds, memory_gib=runtime.memory_gib
         )

@@ -82,7 +82,9 @@ class _Run:
     def predict_files(self, files: Sequence[ArchiveFile]) -> None:
         """Predict all files that have no prediction yet."""
         pending, runtime = self._folder.pending(files), self._settings.runtime
-        read = FilmFileReader(self._card.film, self._card.tokens, self._card.encoder.patch)
+        read = FilmFileReader(
+            self._card.film, self._card.tokens, self._card.encoder.patch, self._card.encoder.film_scale
+        )
         progress = Progress("predict", "files", len(files), done=len(files) - len(pending))
         writer = PredictionWriter(self._folder.path, self._author, runtime.workers)
         reading = read_ahead(

@@ -99,7 +99,7 @@ def online_probe(settings: PretrainSettings, *, announce: bool = True) -> Online
     if runtime.probe_every == 0:
         return None
     try:
-        index = ShardIndex(data.shards, split="val", **data.source)
+        index = ShardIndex(data.shards, split="val", **data.source).at_scale(settings.encoder.film_scale)
     except SettingsError:  # no validation film
         index = None
     if index is None or len(index) < MIN_FILMS:

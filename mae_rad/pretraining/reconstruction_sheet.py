@@ -63,7 +63,8 @@ def sheet(films: Sequence[Reconstruction], *, tokens: int, patch: int, contrast_
         patch: patch side in pixels.
         contrast_given: brightness and contrast of the predicted patches are those of the film, not predicted.
     """
-    zoom = _zoom(tokens**0.5 * patch)
+    largest = max((film.film.size**0.5 for film in films), default=0.0)
+    zoom = _zoom(max(tokens**0.5 * patch, largest / 2))  # more than twice as long as T says only at a fixed scale
     return contact_sheet([Shelves([_block(film, zoom) for film in films])], f"T = {tokens}", _legend(contrast_given))
 
 

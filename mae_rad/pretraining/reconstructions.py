@@ -60,7 +60,7 @@ def held_out_films(index: ShardIndex, settings: PretrainSettings, objective: Obj
         return {}
     data = settings.data
     try:
-        held_out = ShardIndex(data.shards, split="val", **data.source)
+        held_out = ShardIndex(data.shards, split="val", **data.source).at_scale(settings.encoder.film_scale)
     except SettingsError:  # no validation film
         return {}
     sizes = [stage.objective.tokens for stage in settings.stages()]
@@ -123,7 +123,7 @@ def _hold_out(film: Film, spec: ViewSpec, patch: int, *, alone: bool) -> HeldOut
     sidecar, no_variation = film.sidecar, Variation()
     layout = view_layout(film, spec, patch, no_variation)
     image = np.asarray(varied_table(sidecar.display, no_variation)[film.values(layout, patch)])
-    content, down_across = film.content(layout), layout.grid
+    content, down_across, region = film.content(layout), layout.grid, layout.region
     if spec.padded:
         image, content, layout = pad_to_square(image, content, layout, spec.tokens)
     visible, n_predicted = spec.budgets
@@ -140,7 +140,7 @@ def _hold_out(film: Film, spec: ViewSpec, patch: int, *, alone: bool) -> HeldOut
     # Undoes, for the film and its black padding, the stretching to whole patches.
     shape = tuple(
         side * padded / grid
-        for side, padded, grid in zip((sidecar.rows, sidecar.columns), layout.grid, down_across, strict=True)
+        for side, padded, grid in zip((region.rows, region.columns), layout.grid, down_across, strict=True)
     )
     return HeldOutFilm(caption, image, layout.grid, (shape[0], shape[1]), view, visible_patches, predicted)
 

@@ -34,6 +34,12 @@ class PretrainSettings(TrainingSettings):
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
         self.objective.check_encoder(self.encoder)
+        views = self.objective.views().values()
+        if self.encoder.film_scale.is_fixed and any(view.padded or view.augmentation.crop for view in views):
+            raise ValueError(
+                "encoder.scale: native and encoder.mm_per_patch keep the scale of a film, crop and padded change it."
+                " Leave out one of the two; a masked autoencoder needs neither crop nor padded"
+            )
         encoder, owner = self.encoder, None
         if isinstance(encoder, TimmSettings) and encoder.facts.has_batch_norm:
             owner = encoder.timm

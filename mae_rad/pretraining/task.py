@@ -24,6 +24,7 @@ from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.pretraining.usable_films import count_usable_films
 from mae_rad.training.deepspeed_engine import Ranks, on_first_rank
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.task import DrawnBatch, TrainingTask, training_films
@@ -49,7 +50,7 @@ class Pretraining(TrainingTask):
         self.name = settings.objective.name
         data, batch = settings.data, settings.optimizer.batch
         check_shards_complete(data.shards, data.generations)
-        self._index = ShardIndex(data.shards, **data.source)
+        self._index = ShardIndex(data.shards, **data.source).at_scale(settings.encoder.film_scale)
         if len(data.shards) > 1:  # one folder has one split for each patient
             everything = data.source | {"where": {}}
             check_patient_splits(ShardIndex(data.shards, split=None, **everything).table)
@@ -59,6 +60,8 @@ class Pretraining(TrainingTask):
             raise SettingsError(
                 f"optimizer.batch is larger than the number of training films: {batch} > {len(self._index)}. Lower it."
             )
+        self._usable = count_usable_films(self._index.table, settings)
+        self._usable.check()
         self._start_folder = encoder_folder(settings.start_from) if settings.start_from else None
         if self._start_folder:
             read_card(self._start_folder)  # a wrong folder is reported before the run folder is made
@@ -119,6 +122,8 @@ class Pretraining(TrainingTask):
     def begin(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
         """Report the peak learning rate, and log the online probe of the initial weights."""
         rates = rate_report(self.settings)
+        if ranks.first and not done and (self._usable.skipped or self.settings.encoder.film_scale.is_fixed):
+            _log.info("films: %s", self._usable)
         if ranks.first and rates.is_outside:
             _log.warning("%s", rates.text)
         elif ranks.first and not done:

@@ -12,7 +12,7 @@ import torch
 
 from data_prep.runtime.progress import Progress
 from mae_rad.data.film_order import StepRange
-from mae_rad.data.loader import TOO_FEW_PATCHES
+from mae_rad.data.loader import NO_SPACING, TOO_FEW_PATCHES
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.errors import RunError, ShardFormatError
 from mae_rad.tracking import DelayedWrites, Tracker, chosen_experiment, chosen_store
@@ -342,7 +342,8 @@ class _Meter:
             if self._skipped == MAX_LISTED:
                 _log.warning("further skipped films are counted in metrics.jsonl, not named")
         self._drawn += len(batch.keys)
-        self._unreadable += sum(TOO_FEW_PATCHES not in reason for reason in skip_reasons)
+        whole = (TOO_FEW_PATCHES, NO_SPACING)
+        self._unreadable += sum(not any(why in reason for why in whole) for reason in skip_reasons)
         if self._unreadable > max(MIN_UNREADABLE, MAX_UNREADABLE_SHARE * (self._drawn + self._unreadable)):
             raise ShardFormatError(
                 f"{self._unreadable} films could not be read while {self._drawn} could: the shards are damaged."

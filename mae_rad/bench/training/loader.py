@@ -106,7 +106,7 @@ def decoded(film: Film, tokens: int) -> object:
     layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, PATCH)
     size = (layout.grid[0] * PATCH, layout.grid[1] * PATCH)
     level = reduction_for(sidecar.rows, sidecar.columns, *size)
-    return decode_film(film._stream, bits=sidecar.display.bits, reduction=level)
+    return decode_film(film.stream, bits=sidecar.display.bits, reduction=level)
 
 
 def plain(index: ShardIndex, rows: list[int], tokens: int) -> Iterator[object]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mae_rad.data.patch_layout import REFERENCE_TOKENS
+from mae_rad.data.patch_layout import REFERENCE_TOKENS, FilmScale
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
 from mae_rad.embedding.embed_run import load_encoder_only
@@ -155,6 +155,7 @@ class _Pass(NamedTuple):
     patch: int
     tokens: int
     precision: Literal["f32", "bf16"]
+    scale: FilmScale
 
 
 def _embed_encoders(
@@ -163,7 +164,7 @@ def _embed_encoders(
     index: ShardIndex,
     token_rows: NDArray[np.int64] | None,
 ) -> dict[str, EmbeddedCandidate]:
-    """Embed with every run and random encoder; equal patch size, T and precision share a pass over the films."""
+    """Embed with every run and random encoder; equal patch size, T, scale and precision share a pass over the films."""
     device = fast_device()
     out: dict[str, EmbeddedCandidate] = {}
     passes: dict[_Pass, list[EncoderSource]] = {}
@@ -172,7 +173,8 @@ def _embed_encoders(
             continue
         out[candidate.name] = EmbeddedCandidate(candidate, {}, heads=candidate.shape.shape.heads)
         for tokens in settings.tokens or [candidate.vector.tokens]:
-            shared_pass = _Pass(candidate.shape.patch, tokens, settings.precision or candidate.vector.precision)
+            shape, precision = candidate.shape, settings.precision or candidate.vector.precision
+            shared_pass = _Pass(shape.patch, tokens, precision, shape.film_scale)
             pools = tuple(choice.pool or candidate.vector.pool for choice in settings.choices)
             source = _encoder_source(candidate, candidate.shape)
             passes.setdefault(shared_pass, []).append(source._replace(pools=pools))

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from mae_rad.data.box_frames import Boxes, box_frame, cut_off
-from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.views import FilmPatches
 from mae_rad.encoders.vit import DISPLAY_RANGE
 from mae_rad.finetuning.task.labelled_films import DrawnFilm
@@ -86,7 +85,7 @@ class BoxPlacement:
         """Return the boxes of the film in ``row``, in pixels of the augmented view."""
         assert drawn is not None  # features are not cached for a detection
         film, variation, tokens = drawn
-        layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, self.patch)
+        layout = film.layout(tokens, self.patch)
         frame = box_frame(film.sidecar, layout, self.patch, mirrored=variation.mirrored)
         content = film.content(layout)
         return FilmBoxes(

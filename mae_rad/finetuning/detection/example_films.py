@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.box_frames import whole_film_frame
-from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.evaluation.detection.froc import centres_inside
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
@@ -103,7 +102,7 @@ def _film_with_boxes(row: int, film: FilmDetections, view: FilmView) -> FilmWith
     except FilmUnreadableError:
         return None
     sidecar = whole.sidecar
-    layout = film_layout(sidecar.rows, sidecar.columns, whole.box, view.tokens, view.patch)
+    layout = whole.layout(view.tokens, view.patch)
     frame = whole_film_frame(whole, view.tokens, view.patch)
     inside = centres_inside(film)
     return FilmWithBoxes(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.data.box_frames import Boxes, BoxFrame, whole_film_frame
+from mae_rad.data.film import Film
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import SIZE_PATCH, SIZE_TOKENS, quick_estimates
@@ -178,7 +179,7 @@ class Detection(Task[FilmBoxes]):
     def _to_source(self, row: int, predicted_boxes: PredictedBoxes) -> SourceBoxes:
         if row not in self._frames:
             film = self.index.film(row)
-            reference_frame = whole_film_frame(film, SIZE_TOKENS, SIZE_PATCH)
+            reference_frame = whole_film_frame(Film(film.stream, film.sidecar), SIZE_TOKENS, SIZE_PATCH)
             self._frames[row] = whole_film_frame(film, self.settings.tokens, self._patch), reference_frame.magnification
         frame, unit = self._frames[row]
         corners = frame.to_source(predicted_boxes.corners.double().numpy())

@@ -30,7 +30,6 @@ from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.data.box_frames import Boxes, whole_film_frame
 from mae_rad.data.display_augmentation import varied_table
 from mae_rad.data.film import Film
-from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import NO_VARIATION
 from mae_rad.evaluation.statistics.metrics import Floats
@@ -110,7 +109,7 @@ def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
         [rows, columns, 3] uint8.
     """
     sidecar = film.sidecar
-    layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, patch)
+    layout = film.layout(tokens, patch)
     values = varied_table(sidecar.display, NO_VARIATION)[film.values(layout, patch)]
     size = fit_size(values.shape, (_MAX_HEIGHT, _MAX_WIDTH))
     picture = np.repeat(to_grey_pixels(scale_film(values, size))[..., None], 3, axis=-1)

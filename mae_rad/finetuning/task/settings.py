@@ -198,6 +198,10 @@ def with_encoder(settings: FinetuneSettings, start: EncoderCard | None) -> Finet
     encoder = settings.encoder or (start.encoder if start else None)
     if isinstance(encoder, TimmSettings) and settings.task.window is not None:
         raise SettingsError(f"{encoder.timm} encodes whole films only. Leave task.window out.")
+    if encoder is not None and encoder.film_scale.is_fixed and settings.film.scale:
+        raise SettingsError(
+            "film.scale resizes films at random, and the encoder keeps their scale. Leave film.scale out."
+        )
     film: Any = unfinished_settings(settings.runtime.run_dir).get("film")
     recorded = film.get("tokens") if isinstance(film, dict) else None
     default = start.preprocessing.tokens if start else REFERENCE_TOKENS

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.film.decode import StoredFilm
-from data_prep.film.shard_values import halved, histogram, shrink, to_shard_values
+from data_prep.film.shard_values import halved, histogram, shrink, shrunk_size, to_shard_values
 from data_prep.shard_format.apply_display import ValueRange
 
 
@@ -98,3 +98,21 @@ def test_offset_lifts_negative_values(offset: int, low: int, high: int) -> None:
     film = StoredFilm(values, 16, np.zeros(values.shape, np.bool_), None)
     lifted = to_shard_values(film, ValueRange(15, offset, shift))
     assert np.array_equal(lifted, (values.astype(np.int64) + offset) >> shift)
+
+
+@pytest.mark.parametrize(
+    ("source", "max_side", "min_short_side", "size"),
+    [
+        ((10250, 771), 512, None, (512, 39)),
+        ((10250, 771), 512, 256, (3403, 256)),
+        ((771, 10250), 512, 256, (256, 3403)),
+        ((10250, 771), 512, 1024, (10250, 771)),  # never enlarged
+        ((2000, 1800), 512, 256, (512, 461)),  # max_side leaves more than that
+        ((400, 100), 512, 256, (400, 100)),
+        ((10250, 771), "native", 256, (10250, 771)),
+    ],
+)
+def test_a_stitched_film_keeps_its_shorter_side(
+    source: tuple[int, int], max_side: int, min_short_side: int | None, size: tuple[int, int]
+) -> None:
+    assert shrunk_size(*source, max_side, min_short_side=min_short_side) == size

@@ -45,7 +45,7 @@ def test_shards_of_every_codec_are_sound(made: Path, codec: Codec) -> None:
     index = ShardIndex([made / codec], split=None)
     for row in range(len(index)):
         film = index.film(row)
-        assert codec_of(film._stream) == codec
+        assert codec_of(film.stream) == codec
         layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, 16, 8)
         assert film.values(layout, 8).shape == (layout.grid[0] * 8, layout.grid[1] * 8)
 
@@ -56,15 +56,15 @@ def test_png_holds_the_values_of_htj2k(made: Path) -> None:
         one, other = lossless.film(row), png.film(row)
         assert one.sidecar == other.sidecar
         bits = one.sidecar.display.bits
-        assert np.array_equal(decode_film(one._stream, bits=bits), decode_film(other._stream, bits=bits))
+        assert np.array_equal(decode_film(one.stream, bits=bits), decode_film(other.stream, bits=bits))
 
 
 def test_jpeg_holds_what_is_displayed(made: Path) -> None:
     lossless, jpeg = (ShardIndex([made / name], split=None) for name in ("htj2k", "jpeg"))
     for row in range(len(lossless)):
         one, other = lossless.film(row), jpeg.film(row)
-        shown = apply_display(decode_film(one._stream, bits=one.sidecar.display.bits), one.sidecar.display)
-        again = apply_display(decode_film(other._stream, bits=8), other.sidecar.display)
+        shown = apply_display(decode_film(one.stream, bits=one.sidecar.display.bits), one.sidecar.display)
+        again = apply_display(decode_film(other.stream, bits=8), other.sidecar.display)
         assert np.abs(shown / 257 - again / 257.0).mean() < 2.5  # of 255: the texture of these films is noise
         assert other.sidecar.display.provenance[-1] == "display_applied"
         assert one.sidecar.content_mask == other.sidecar.content_mask
