@@ -20,6 +20,9 @@ _SIDE = 1024
 def pixels_per_film(settings: PretrainSettings, side: int) -> int:
     """Count the pixels that are decoded for a film, once for all its views, and those of the views.
 
+    At a fixed scale (``scale: native``, ``mm_per_patch``) the whole film is decoded, and every view is taken as large
+    as the film.
+
     Args:
         settings: of the run; T is that of its first stage.
         side: side of the stored films in pixels, taken as square and filled by their content.
@@ -27,6 +30,8 @@ def pixels_per_film(settings: PretrainSettings, side: int) -> int:
     Returns:
         Pixels decoded and pixels of the views, together.
     """
+    if settings.encoder.film_scale.is_fixed:
+        return side**2 * (1 + len(settings.objective.views()))
     decoded, of_views = set[int](), 0
     for view in settings.objective.views().values():
         area = sum(view.augmentation.crop) / 2 if view.augmentation.crop else 1.0

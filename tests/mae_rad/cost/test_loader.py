@@ -55,5 +55,10 @@ def test_views_share_what_is_decoded_and_crops_need_more_of_the_film() -> None:
     assert pixels_per_film(quarter, 1536) - pixels_per_film(whole, 1536) == 768**2 - 384**2
 
 
+def test_a_film_at_its_own_scale_is_decoded_whole_whatever_T_is() -> None:
+    for tokens in (196, 1024):
+        assert pixels_per_film(settings("mae", "encoder.scale=native", tokens=tokens), 2000) == 2 * 2000**2
+
+
 def test_the_rate_of_a_pixel_is_that_of_this_machine() -> None:
     assert 1e-10 < measure_pixel_seconds(0.02) < 1e-6
