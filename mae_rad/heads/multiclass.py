@@ -70,7 +70,7 @@ class MulticlassSettings(PooledHeadSettings):
     @property
     def validation_metrics(self) -> tuple[str, ...]:
         """Metrics that a validation logs."""
-        return ("balanced_accuracy", "macro_auroc", "accuracy", "log_loss")
+        return ("balanced_accuracy", "macro_auroc", "accuracy", "calibration_error", "log_loss")
 
     @property
     def selection_metric(self) -> str:

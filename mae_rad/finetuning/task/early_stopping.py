@@ -10,7 +10,7 @@ from pydantic import Field
 
 from data_prep.settings import Settings
 
-_LOWER_IS_BETTER = ("loss", "log_loss", "standardised_error", "mean_absolute_error")
+_LOWER_IS_BETTER = ("loss", "log_loss", "calibration_error", "standardised_error", "mean_absolute_error")
 
 
 class EarlyStoppingSettings(Settings):

@@ -59,7 +59,8 @@ def test_the_count_from_the_index_is_that_of_the_loader(public: Path, scale: lis
 
 
 def test_it_is_said_in_the_table_of_costs(public: Path, tmp_path: Path) -> None:
-    numbers = {"tflops": 1, "measure": False, "utilisation": 1, "gpus": 1, "gpu_gib": 1, "decode_ms": 1, "films": 9}
+    numbers = {"tflops": 1, "measure": False, "utilisation": 1, "gpus": 1, "gpu_gib": 1, "films": 9}
+    numbers |= {"pixel_ns": 9.4, "stored_side": 1536}
     lists = {"tokens": "", "models": "", "budgets": ""}
     chosen = settings(public, "objective.tokens=100", *SKIPPING)
     text = cost_report(chosen, **lists, **numbers)  # type: ignore[arg-type]
