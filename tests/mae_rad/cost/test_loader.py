@@ -55,7 +55,7 @@ def test_views_share_what_is_decoded_and_crops_need_more_of_the_film() -> None:
     assert pixels_per_film(quarter, 1536) - pixels_per_film(whole, 1536) == 768**2 - 384**2
 
 
-def test_a_film_at_its_own_scale_is_decoded_whole_whatever_T_is() -> None:
+def test_a_film_at_its_own_scale_is_decoded_whole_for_any_number_of_tokens() -> None:
     for tokens in (196, 1024):
         assert pixels_per_film(settings("mae", "encoder.scale=native", tokens=tokens), 2000) == 2 * 2000**2
 
