@@ -21,6 +21,7 @@ from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import RunError, SettingsError, UserError
 from mae_rad.objectives.interface import ObjectiveOutput, Trainable
 from mae_rad.training.settings import TrainingSettings
+from mae_rad.training.untrained_state import UntrainedState
 from mae_rad.training.weight_average import WeightAverage
 
 if not torch.cuda.is_available():
@@ -158,6 +159,7 @@ class Engine:
         self.objective = objective
         self._norm = float("nan")
         self.average = WeightAverage(objective, settings.optimizer.average_decay)
+        self._untrained = UntrainedState(objective)
         optimizer = torch.optim.AdamW(
             _parameter_groups(objective, settings.optimizer.weight_decay),
             lr=0.0,
@@ -196,7 +198,16 @@ class Engine:
         if last and self._stage > 0:  # known only after the step; DeepSpeed skips an update whose norm is not finite
             self._norm = float(self._engine.get_global_grad_norm())
             self._check_norm()
-        if last:
+
+    def finish_step(self, progress: float) -> None:
+        """Let the objective and the average of weights follow an optimiser step.
+
+        Args:
+            progress: share of the run that is done, in [0, 1].
+        """
+        with torch.no_grad():
+            self.objective.stepped(progress)
+        if self._engine.global_steps:  # not before the first step
             self.average.update(int(self._engine.global_steps))
 
     def gradient_norm(self) -> float:
@@ -239,7 +250,7 @@ class Engine:
             The reason why this rank could not write its files; None without an error.
         """
         self._files.fault = None
-        client_state = {"mae_rad": state | self.average.state()}
+        client_state = {"mae_rad": state | self.average.state() | self._untrained.state()}
         self._engine.save_checkpoint(str(folder), tag=tag, client_state=client_state, save_latest=False)
         dist.barrier()
         return self._files.fault
@@ -273,6 +284,7 @@ class Engine:
                 moments["step"] = moments["step"].clone()
         state: dict[str, Any] = client["mae_rad"]
         self.average.load(state)
+        self._untrained.load(state)
         return state
 
 
