@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.data.batch import Batch, Members, View, ViewSpec
+from mae_rad.data.film import Film
 from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
-from mae_rad.data.film import Film
 from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
 from mae_rad.data.worker_start import initialise_worker, processes
 from mae_rad.errors import ShardFormatError, StorageError, UserError

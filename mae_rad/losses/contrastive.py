@@ -217,7 +217,7 @@ def view_similarity(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
 
 def _view_pairs(z0: Tensor, z1: Tensor, temperature: float, film: Tensor | None, study: Tensor | None) -> Pairs:
     """Both views of the films of this rank against those of all ranks."""
-    rank, world = rank_and_world()
+    rank, _ = rank_and_world()
     count, device = len(z0), z0.device
     if film is None:
         film = torch.arange(rank * count, (rank + 1) * count, device=device)

@@ -77,8 +77,8 @@ class Trainable(nn.Module, ABC):
     def stepped(self, progress: float) -> None:
         """Change what is not trained (a target encoder, prototypes, memory) after an optimiser step; does nothing.
 
-        Called without gradient, once before the first step of a run, too, but not after a resume: buffers and frozen parameters are part
-        of every checkpoint. It must leave them equal on all ranks.
+        Called without gradient, once before the first step of a run, too, but not after a resume: buffers and frozen
+        parameters are part of every checkpoint. It must leave them equal on all ranks.
 
         Args:
             progress: share of the run that is done, in [0, 1]; 1 in an extension.
@@ -110,18 +110,20 @@ class Objective(Trainable):
         encoder: exported after training.
         views: view name → specification of the view that the loader draws.
         renew_every: optimiser steps of a round, at whose start :meth:`renew` is called; 0 for none.
+        renew_from: optimiser step at which the first round starts, so that no random weights choose neighbours.
     """
 
     encoder: Encoder
     views: dict[str, ViewSpec]
     renew_every: int = 0
+    renew_from: int = 0
 
     @abstractmethod
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Compute loss and metrics of the batch of this rank; a collective call if the loss compares films."""
 
     def exports(self) -> dict[str, Encoder]:
-        """Encoders that are exported after training: the trained one as ``encoder``, further ones by names of theirs."""
+        """Encoders that are exported after training: the trained one as ``encoder``, further ones by other names."""
         return {ENCODER: self.encoder}
 
     def renews(self) -> dict[str, Encoder]:

@@ -42,8 +42,8 @@ class TwoViewSettings(ObjectiveSettings, Augmentation, ABC):
     visible: float | None = Field(default=None, gt=0, le=1)
     """Fraction of T that is encoded; null encodes all patches."""
     pairs: Strategy = PairSettings()
-    """Which films belong together: a name of configs/pairs, a YAML file or a mapping. Methods that compare no pairs take
-    partner and batches only."""
+    """Which films belong together: a name of configs/pairs, a YAML file or a mapping. Methods that compare no pairs
+    take partner and batches only."""
 
     @model_validator(mode="after")
     def _takes_a_relation(self) -> Self:
@@ -70,7 +70,7 @@ class TwoViewSettings(ObjectiveSettings, Augmentation, ABC):
         return ViewSpec(self.tokens, self.augmentation, self.visible, schedule=self.schedule)
 
     def views(self) -> dict[str, ViewSpec]:
-        """Two views with equal specifications; the second shows the partner of the film, if the strategy has partners."""
+        """Two views with equal specifications; the second shows the partner of the film, if there are partners."""
         first, second = VIEWS
         return {first: self.view, second: replace(self.view, partner=not self.pairs.partner.is_itself)}
 

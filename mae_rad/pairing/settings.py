@@ -92,7 +92,8 @@ class PairSettings(Settings):
     @property
     def compares(self) -> bool:
         """Whether relation or denominator differ from the default, which methods without pairs cannot use."""
-        return "relation" in self.model_fields_set or not self.own_in_denominator
+        default = PairSettings.model_fields["relation"].default
+        return self.relation != default or not self.own_in_denominator
 
     @property
     def columns_of_relation(self) -> tuple[str, ...]:

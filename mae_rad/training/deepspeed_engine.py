@@ -184,8 +184,14 @@ class Engine:
         output: ObjectiveOutput = self._engine(batch)
         return output
 
-    def backward_and_step(self, loss: Tensor, learning_rate: float) -> None:
-        """Accumulate gradients; at the end of the step reduce, clip and update."""
+    def backward_and_step(self, loss: Tensor, learning_rate: float, progress: float) -> None:
+        """Accumulate gradients; at the end of the step reduce, clip and update, which objective and average follow.
+
+        Args:
+            loss: of a micro batch.
+            learning_rate: of the step.
+            progress: share of the run that is done after the step, in [0, 1].
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate * group[_RATE]
         self._engine.backward(loss)
@@ -198,16 +204,9 @@ class Engine:
         if last and self._stage > 0:  # known only after the step; DeepSpeed skips an update whose norm is not finite
             self._norm = float(self._engine.get_global_grad_norm())
             self._check_norm()
-
-    def finish_step(self, progress: float) -> None:
-        """Let the objective and the average of weights follow an optimiser step.
-
-        Args:
-            progress: share of the run that is done, in [0, 1].
-        """
-        with torch.no_grad():
-            self.objective.stepped(progress)
-        if self._engine.global_steps:  # not before the first step
+        if last:
+            with torch.no_grad():
+                self.objective.stepped(progress)
             self.average.update(int(self._engine.global_steps))
 
     def gradient_norm(self) -> float:

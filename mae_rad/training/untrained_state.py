@@ -46,7 +46,7 @@ class UntrainedState:
         dist.all_gather_object(of_ranks, digests)
         if differing := [name for name in digests if any(other[name] != digests[name] for other in of_ranks)]:
             raise RunError(
-                f"{differing[0]} of the model differs between ranks, and would be lost in a checkpoint. An objective must"
+                f"{differing[0]} of the model differs between ranks, and a checkpoint would lose it. An objective must"
                 " change its buffers and frozen parameters in the same way on all ranks."
             )
         return {UNTRAINED: {name: values.detach().cpu().clone() for name, values in tensors.items()}} if tensors else {}
