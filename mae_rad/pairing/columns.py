@@ -5,7 +5,7 @@ labels become int64 codes, -1 where they are not known; numbers float32, NaN whe
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -36,6 +36,17 @@ Columns = dict[str, NDArray[Any]]
 def is_label(column: str) -> bool:
     """Whether a column is a label."""
     return column.startswith(_LABEL)
+
+
+def expanded(names: Sequence[str], read: Iterable[str]) -> list[str]:
+    """Names of columns, with all labels that are read in the place of ``label.*``.
+
+    Args:
+        names: as settings have them.
+        read: columns that are read.
+    """
+    labels = sorted(filter(is_label, read)) if ALL_LABELS in names else []
+    return list(dict.fromkeys([*(name for name in names if name != ALL_LABELS), *labels]))
 
 
 class PretrainingLabels(Settings):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.data.film_order import Composition
+from mae_rad.pairing.columns import expanded
 from mae_rad.pairing.settings import BatchSettings
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def compositions(
     Returns:
         A composition for each stage, by first step.
     """
-    strata = number_strata([columns[name] for name in settings.together])
+    strata = number_strata([columns[name] for name in expanded(settings.together, columns)])
     stages = [*((stage.until, stage.groups) for stage in settings.schedule), (1.0, settings.groups)]
     first, made = 0, []
     for until, groups in stages:
@@ -70,4 +71,4 @@ def merge_small(strata: NDArray[np.int64], share: int) -> NDArray[np.int64]:
             "pairs.batches: %d of %d strata have fewer than the %d films of their share; merged into %d strata",
             small, len(sizes), share, int(merged.max()) + 1,
         )  # fmt: skip
-    return merged
+    return merged[strata]

@@ -25,7 +25,7 @@ from pydantic import BeforeValidator, Field
 
 from data_prep.settings import Settings
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.pairing.columns import Column, is_known
+from mae_rad.pairing.columns import Column, expanded, is_known
 
 _MOST_COUNTED = 10_000
 """Films of which it is counted how many have a partner."""
@@ -90,9 +90,10 @@ class Partners:
     """
 
     def __init__(self, rule: PartnerRule, columns: Mapping[str, NDArray[Any]], films: int, seed: int) -> None:
-        self._rule, self._columns, self._films, self._seed = rule, columns, films, seed
+        self._itself, self._columns, self._films, self._seed = rule.itself, columns, films, seed
+        self._other, self._agree = expanded(rule.other, columns), expanded(rule.agree, columns)
         group, known = np.zeros(films, dtype=np.int64), np.ones(films, dtype=np.bool_)
-        for name in rule.same:
+        for name in expanded(rule.same, columns):
             known &= is_known(columns[name])
             codes = np.unique(columns[name], return_inverse=True)[1]
             group = np.unique(group * (codes.max() + 1) + codes, return_inverse=True)[1].astype(np.int64)
@@ -112,14 +113,14 @@ class Partners:
             Row of the partner; ``row`` where the film has none.
         """
         first, last = self._group_of(row)
-        others = last - first - (0 if self._rule.itself else 1)
+        others = last - first - (0 if self._itself else 1)
         if others < 1:
             return row
         generator = generator_for("partner", self._seed, epoch, position)
-        if not (self._rule.other or self._rule.agree):
+        if not (self._other or self._agree):
             place = first + int(generator.integers(others))
             own = first + int(np.searchsorted(self._by_group[first:last], row))  # rows of a group ascend
-            return int(self._by_group[place + (not self._rule.itself and place >= own)])
+            return int(self._by_group[place + (not self._itself and place >= own)])
         candidates = self._candidates(row)
         return int(candidates[generator.integers(len(candidates))]) if len(candidates) else row
 
@@ -144,11 +145,11 @@ class Partners:
         """Rows of the films that may be the partner of a film, ascending."""
         first, last = self._group_of(row)
         rows = self._by_group[first:last]
-        if not self._rule.itself:
+        if not self._itself:
             rows = rows[rows != row]
-        for name in (*self._rule.other, *self._rule.agree):
+        for name in (*self._other, *self._agree):
             values = self._columns[name]
             known = is_known(values[rows]) & is_known(values[row : row + 1])
             is_other = known & (values[rows] != values[row])
-            rows = rows[is_other if name in self._rule.other else ~is_other]
+            rows = rows[is_other if name in self._other else ~is_other]
         return rows

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from data_prep.settings import ChosenByName, Settings
 from mae_rad.data.batch import Members, Meta
-from mae_rad.pairing.columns import ABSENT, ALL_LABELS, PRESENT, UNCERTAIN, Column, is_label
+from mae_rad.pairing.columns import ABSENT, ALL_LABELS, PRESENT, UNCERTAIN, Column, expanded, is_label
 
 Unknown = Literal["push", "ignore"]
 
@@ -239,7 +239,7 @@ class Agreement(_Within):
     def marks(self, rows: Members, columns: Members, of_rows: Meta, of_columns: Meta) -> Marks:
         """Pull by the agreement."""
         same, counted, known = (torch.zeros(len(rows.film), len(columns.film), device=rows.film.device) for _ in "abc")
-        for label in _labels(self.agreement, of_rows):
+        for label in expanded(self.agreement, of_rows):
             a, b = of_rows[label][:, None], of_columns[label][None]
             both = (a >= 0) & (b >= 0)
             has = both & ((a != ABSENT) | (b != ABSENT))
@@ -282,7 +282,7 @@ class Conflict(_Within):
     def marks(self, rows: Members, columns: Members, of_rows: Meta, of_columns: Meta) -> Marks:
         """Mark a conflict where one is present and the other absent."""
         found = torch.zeros(len(rows.film), len(columns.film), dtype=torch.bool, device=rows.film.device)
-        for label in _labels(self.conflict, of_rows):
+        for label in expanded(self.conflict, of_rows):
             a, b = of_rows[label][:, None], of_columns[label][None]
             found |= ((a == PRESENT) & (b == ABSENT)) | ((a == ABSENT) & (b == PRESENT))
         return Marks(conflict=self.weight * (found & self._inside(of_rows, of_columns)).float())
@@ -310,11 +310,6 @@ AnyRelation = Annotated[
     BeforeValidator(lambda value: {"of": value} if isinstance(value, str) else value),
 ]
 """Type of a settings field for any relation."""
-
-
-def _labels(named: list[str], meta: Meta) -> list[str]:
-    """Columns of the named labels; all those that are read for ``label.*``."""
-    return sorted(filter(is_label, meta)) if ALL_LABELS in named else named
 
 
 def _equal(names: list[str], of_rows: Meta, of_columns: Meta) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from mae_rad.pairing.relation_settings import AnyRelation, SameIdentity
 
 STRATEGIES = Path(__file__).resolve().parents[1] / "configs" / "pairs"
 """Folder of the strategies that come with the package."""
-INSTANCE = "instance"
+INSTANCE = "e0_instance"
 """Name of the default strategy."""
 
 

@@ -81,9 +81,7 @@ class Rounds:
         made = on_first_rank(ranks, lambda: _read(path, facts(step == first_step)))
         if made is None:
             if ranks.first and step != first_step:
-                _log.warning(
-                    "round %d is made again at step %d: %s is missing or does not fit", number, step, path.name
-                )
+                _log.warning("round %d is made again at step %d: its file is missing or does not fit", number, step)
             vectors = {name: self._vectors(encoder, ranks) for name, encoder in self._objective.renews().items()}
             made = on_first_rank(ranks, lambda: self._make(vectors, number, path, facts(weights=True)))
         self._take(made)

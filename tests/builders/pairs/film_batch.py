@@ -27,4 +27,4 @@ def film_batch(
 ) -> Batch:
     """Every view shows the drawn film."""
     known = {name: members(film, study, view=number, position=position) for number, name in enumerate(views)}
-    return Batch(dict(views), tuple(map(str, film.tolist())), known, dict.fromkeys(views, dict(meta or {})))
+    return Batch(dict(views), tuple(map(str, film.tolist())), known, {name: dict(meta or {}) for name in views})

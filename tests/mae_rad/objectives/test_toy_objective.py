@@ -102,7 +102,7 @@ def test_an_objective_of_the_table_is_read_by_its_name(tmp_path: Path) -> None:
     assert isinstance(chosen, BrightnessSettings) and chosen.width == 4
     with pytest.raises(SettingsError, match=r"unknown setting 'objective.widht' .*did you mean 'objective.width'"):
         settings(tmp_path, tmp_path / "run", "objective.widht=4")
-    with pytest.raises(SettingsError, match="name must be one of mae, simclr, .*, brightness, not other"):
+    with pytest.raises(SettingsError, match=r"name must be one of mae, simclr, .*, brightness, not other"):
         settings(tmp_path, tmp_path / "run", "objective.name=other")
 
 
