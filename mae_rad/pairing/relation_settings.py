@@ -209,7 +209,7 @@ class Threshold(_Within):
         )
 
 
-class Agreement(_Within):
+class FindingAgreement(_Within):
     """Films pull each other by the agreement of their findings.
 
     Of the labels whose state is known of both films those count that either film has, for certain or not; a label
@@ -259,7 +259,7 @@ class Agreement(_Within):
         return Marks(pull=agreed, ignore=self._left_out(is_unknown & inside))
 
 
-class Conflict(_Within):
+class FindingConflict(_Within):
     """Films of which one has a finding and the other has not must push, whatever other relations say."""
 
     conflict: list[Column] = Field(default_factory=lambda: [ALL_LABELS], min_length=1)
@@ -294,8 +294,8 @@ _RELATIONS: dict[str, type[Relation]] = {
     "ignore": IgnoreSame,
     "kernel": Kernel,
     "threshold": Threshold,
-    "agreement": Agreement,
-    "conflict": Conflict,
+    "agreement": FindingAgreement,
+    "conflict": FindingConflict,
 }
 """Key that only this relation has → relation."""
 
