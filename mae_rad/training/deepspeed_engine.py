@@ -185,13 +185,7 @@ class Engine:
         return output
 
     def backward_and_step(self, loss: Tensor, learning_rate: float, progress: float) -> None:
-        """Accumulate gradients; at the end of the step reduce, clip and update, which objective and average follow.
-
-        Args:
-            loss: of a micro batch.
-            learning_rate: of the step.
-            progress: share of the run that is done after the step, in [0, 1].
-        """
+        """Accumulate gradients; at the end of the step, with ``progress`` of the run done, reduce, clip and update."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate * group[_RATE]
         self._engine.backward(loss)
