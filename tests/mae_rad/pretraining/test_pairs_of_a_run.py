@@ -1,4 +1,4 @@
-"""Strategies in a training: the default changes nothing, partners are trained on, what does not fit is refused first."""
+"""Strategies in a training: the default changes nothing, partners are trained on, what does not fit is refused."""
 
 import json
 import logging
@@ -82,7 +82,7 @@ def test_a_run_whose_labels_changed_is_not_resumed(public: Path) -> None:
     assert (provenance["labels_read"], provenance["labels_from"]) == ("label.fracture", "expert_wins")
     pretrain(settings)  # finished: nothing is trained
     _label(public, ["absent", "present"])
-    with pytest.raises(RunError, match="was started with other column label.fracture: the checksum"):
+    with pytest.raises(RunError, match=r"was started with other column label\.fracture: the"):
         pretrain(settings)
 
 
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused_before_training(
 
 def test_a_method_that_compares_no_pairs_refuses_a_relation_and_takes_partners(public: Path) -> None:
     words = "objective={{name: simsiam, tokens: 36, head_hidden: 8, head_dim: 4, pairs: {}}}"
-    with pytest.raises(SettingsError, match="objective simsiam compares no pairs of films. Leave relation"):
+    with pytest.raises(SettingsError, match="objective simsiam compares no pairs of films"):
         _settings(public, words.format("e6_same_part_ignored"))
     chosen = _settings(public, words.format("e1_study"))
     assert chosen.objective.views()["b"].partner and not chosen.objective.views()["a"].partner
@@ -119,5 +119,5 @@ def test_a_method_that_compares_no_pairs_refuses_a_relation_and_takes_partners(p
 def test_composed_batches_are_trained_on(public: Path) -> None:
     pretrain(_settings(public, "optimizer.batch=4", pairs="{batches: {together: [body_part]}}"))
     assert (public.parent / "run" / "encoder").is_dir()
-    with pytest.raises(SettingsError, match="16 films do not fill one global batch of 18. Lower optimizer.batch"):
-        Pretraining(_settings(public, "optimizer.batch=18", pairs="{batches: {together: [body_part], groups: 9}}"))
+    with pytest.raises(SettingsError, match="15 films do not fill one global batch of 18"):
+        Pretraining(_settings(public, "optimizer.batch=18", pairs="{batches: {together: [study], groups: 6}}"))
