@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mae_rad.data.batch import Batch, Members, View, ViewSpec
+from mae_rad.data.batch import Batch, Members, Meta, View, ViewSpec
 from mae_rad.data.film import Film
 from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.seeded_random import generator_for
@@ -216,7 +216,7 @@ def with_columns(batch: Batch, columns: Mapping[str, Tensor], scheduled_steps: i
         columns: column → [films, …] values by row of the index.
         scheduled_steps: steps of the run without extensions.
     """
-    meta = {
+    meta: dict[str, Meta] = {
         name: {column: values[members.film] for column, values in columns.items()}
         for name, members in batch.members.items()
     }

@@ -12,6 +12,7 @@ Legend: n films of this rank, D encoder channels.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -24,10 +25,11 @@ from mae_rad.encoders.transformer_cost import Flops
 from mae_rad.losses.all_ranks import gather_columns
 from mae_rad.losses.contrastive import view_similarity
 from mae_rad.losses.pair_nce import pair_nce, valid_rows
-from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, feature_std
+from mae_rad.objectives.interface import ENCODER, FILM, MethodLabel, Objective, ObjectiveOutput, feature_std
 from mae_rad.objectives.learning_rates import TriedRates
 from mae_rad.objectives.projection_head import HeadNorm, projection_head
 from mae_rad.objectives.two_views import VIEWS, TwoViewSettings
+from mae_rad.pairing.neighbours import nearest_films
 from mae_rad.pairing.relations import Shown, relate
 
 TRIED_RATES = (
@@ -126,6 +128,8 @@ class SimCLR(Objective):
         self.temperature = settings.temperature
         self.films_at_once = settings.films_at_once
         self.pairs = settings.pairs
+        if neighbours := settings.pairs.neighbours:
+            self.renew_every, self.renew_from = neighbours.every, neighbours.first
         self.head = projection_head(encoder.dim, settings.head_hidden, settings.head_dim, settings.head_norm)
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
@@ -158,6 +162,12 @@ class SimCLR(Objective):
             first_film, second_film = (batch.members[name].film for name in VIEWS)
             metrics["own_partner"] = (first_film == second_film).float().mean()
         return ObjectiveOutput(pair_nce(similarity, weights, mask), metrics)
+
+    def renew(self, vectors: Mapping[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
+        """Find the nearest films of every film for the relation that needs them."""
+        del generator
+        assert self.pairs.neighbours is not None
+        return {"neighbours": nearest_films(vectors[ENCODER], self.pairs.neighbours.ring)}
 
     def _encode(self, films: Patches) -> tuple[Tensor, Tensor]:
         """Projections and pooled features [n, 2, ...] of the two views of n films."""

@@ -7,18 +7,19 @@ film, study, patient                     vectors of one film, study or patient p
 {kernel: column, sigma: s}               pull by exp(-(a - b)² / 2 s²)
 {threshold: column, most: m}             films whose values differ by at most m pull each other
 {agreement: [labels]}                    pull by the agreement of findings
+{neighbours: k, ring: r, every: steps}   mutual neighbours in the encoder itself pull, a ring around them is ignored
 {conflict: [labels]}                     films of which one has a finding and the other has not must push
 =======================================  ====================================================================
 
-The last four take ``within: [columns]``: films with equal values there only, all others push.
+The last five take ``within: [columns]``: films with equal values there only, all others push.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from data_prep.settings import ChosenByName, Settings
@@ -26,6 +27,8 @@ from mae_rad.data.batch import Members, Meta
 from mae_rad.pairing.columns import ABSENT, ALL_LABELS, PRESENT, UNCERTAIN, Column, expanded, is_label
 
 Unknown = Literal["push", "ignore"]
+NEIGHBOURS = "round.neighbours"
+"""Column [films, K] of the rows of the nearest films, made at the start of a round."""
 
 
 class Marks(NamedTuple):
@@ -259,6 +262,47 @@ class FindingAgreement(_Within):
         return Marks(pull=agreed, ignore=self._left_out(is_unknown & inside))
 
 
+class MutualNeighbours(_Within):
+    """Films of other patients pull that are nearest neighbours of each other in the encoder at the start of a round.
+
+    Neighbours are found among all training films; ``within`` and other patients are asked for afterwards.
+    """
+
+    neighbours: int = Field(ge=1)
+    """Number of neighbours: two films that each are among so many of the other pull."""
+    ring: int = Field(ge=1)
+    """Number of neighbours of either film that are ignored, where they do not pull; at least ``neighbours``."""
+    every: int = Field(ge=1)
+    """Optimiser steps of a round."""
+    first: int = Field(default=0, ge=0)
+    """Optimiser step of the first round: random weights choose no neighbours. Before, the relation says nothing."""
+
+    @model_validator(mode="after")
+    def _ring_is_outside(self) -> Self:
+        if self.ring < self.neighbours:
+            raise ValueError("ring must be at least neighbours")
+        return self
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns."""
+        return tuple(self.within)
+
+    def marks(self, rows: Members, columns: Members, of_rows: Meta, of_columns: Meta) -> Marks:
+        """Pull mutual neighbours, and ignore the ring around them."""
+        if NEIGHBOURS not in of_rows:
+            return Marks()
+        pairs = []
+        for count in (self.neighbours, self.ring):
+            to_column = _contains(of_rows[NEIGHBOURS][:, :count], columns.film)
+            to_row = _contains(of_columns[NEIGHBOURS][:, :count], rows.film).T
+            pairs.append((to_column, to_row))
+        (near, near_back), (around, around_back) = pairs
+        inside = (rows.patient[:, None] != columns.patient[None]) & self._inside(of_rows, of_columns)
+        mutual = near & near_back & inside
+        return Marks(pull=mutual.float(), ignore=(around | around_back) & inside & ~mutual)
+
+
 class FindingConflict(_Within):
     """Films of which one has a finding and the other has not must push, whatever other relations say."""
 
@@ -295,6 +339,7 @@ _RELATIONS: dict[str, type[Relation]] = {
     "kernel": Kernel,
     "threshold": Threshold,
     "agreement": FindingAgreement,
+    "neighbours": MutualNeighbours,
     "conflict": FindingConflict,
 }
 """Key that only this relation has → relation."""
@@ -332,6 +377,14 @@ def _difference(name: str, of_rows: Meta, of_columns: Meta) -> Tensor:
 
 def _is_unknown(values: Tensor) -> Tensor:
     return values.isnan() if values.is_floating_point() else values < 0
+
+
+def _contains(lists: Tensor, film: Tensor) -> Tensor:
+    """Whether each of N lists [N, K] contains each of M films: [N, M] bool."""
+    found = torch.zeros(len(lists), len(film), dtype=torch.bool, device=lists.device)
+    for place in range(lists.shape[1]):  # not at once, which would take K times the memory
+        found |= lists[:, place, None] == film[None]
+    return found
 
 
 def _best(agreed: Tensor, count: int, rows: Members, columns: Members) -> Tensor:

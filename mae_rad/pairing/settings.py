@@ -14,7 +14,7 @@ from data_prep.settings import Settings
 from mae_rad.errors import SettingsError
 from mae_rad.pairing.columns import ALL_LABELS, Column, is_label
 from mae_rad.pairing.partners import RULES, AnyPartner, PartnerRule
-from mae_rad.pairing.relation_settings import AnyRelation, SameIdentity
+from mae_rad.pairing.relation_settings import AnyRelation, MutualNeighbours, SameIdentity
 
 STRATEGIES = Path(__file__).resolve().parents[1] / "configs" / "pairs"
 """Folder of the strategies that come with the package."""
@@ -77,7 +77,7 @@ class PairSettings(Settings):
     relation: list[AnyRelation] = Field(default=[SameIdentity(of="film")])
     """Which vectors pull and which ignore each other, for objectives that compare pairs; all others push: film, study,
     patient, {same: [columns]}, {ignore: [columns]}, {kernel: column, sigma: s}, {threshold: column, most: m},
-    {agreement: [labels]}, {conflict: [labels]}."""
+    {agreement: [labels]}, {neighbours: k, ring: r, every: steps}, {conflict: [labels]}."""
     own_in_denominator: bool = True
     """Whether pairs that pull stand in the denominator, too; false is the decoupled loss."""
     batches: BatchSettings | None = None
@@ -94,6 +94,11 @@ class PairSettings(Settings):
         """Whether relation or denominator differ from the default, which methods without pairs cannot use."""
         default = PairSettings.model_fields["relation"].default
         return self.relation != default or not self.own_in_denominator
+
+    @property
+    def neighbours(self) -> MutualNeighbours | None:
+        """The relation that needs neighbours, if there is one."""
+        return next((one for one in self.relation if isinstance(one, MutualNeighbours)), None)
 
     @property
     def columns_of_relation(self) -> tuple[str, ...]:

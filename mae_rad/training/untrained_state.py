@@ -64,4 +64,4 @@ class UntrainedState:
 
 
 def _digest(values: Tensor) -> str:
-    return hashlib.sha256(values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()

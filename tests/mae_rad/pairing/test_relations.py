@@ -11,6 +11,7 @@ from mae_rad.data.batch import Members
 from mae_rad.losses.all_ranks import gather_columns
 from mae_rad.losses.contrastive import nt_xent, view_similarity
 from mae_rad.losses.pair_nce import pair_nce, valid_rows
+from mae_rad.pairing.neighbours import nearest_films
 from mae_rad.pairing.relations import Shown, relate
 from mae_rad.pairing.settings import PairSettings
 from tests.builders.pairs.film_batch import members
@@ -55,7 +56,8 @@ def test_a_partner_of_the_study_pulls_and_no_row_is_dropped() -> None:
     """By film and study alone it pulls nothing, and a film of the study pushes nothing: every row would be dropped."""
     film, partner, study = [0, 1, 2, 3], [1, 0, 3, 2], [0, 0, 1, 1]
     known = both_views(film, study, second=partner)
-    pairs = nt_xent(*torch.randn(2, 2, 4), 0.1, film=known.film[:2], study=known.study[:2], return_pairs=True)[1]
+    z = torch.randn(2, 2, 4)
+    pairs = nt_xent(z[0], z[1], 0.1, film=known.film[:2], study=known.study[:2], return_pairs=True)[1]
     assert pairs.weights.sum() > 0  # one film in both views
     by_film = known.film[:, None] == known.film[None]
     own = known.position[:, None] == known.position[None]
@@ -143,6 +145,23 @@ def test_findings_agree_by_what_either_film_has() -> None:
     assert weights[0, 1].item() == pytest.approx(0.5 * 2.718281828**-1)
     weights, _ = related([{"agreement": ["label.*"], "nearest": 1}], known, meta)
     assert (weights[0, [1, 3, 6, 8]] > 0).sum() == 1
+
+
+def test_mutual_neighbours_of_other_patients_pull_and_the_ring_is_ignored() -> None:
+    points = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.9, 0.4], [0.0, 1.0], [0.1, 0.99]])
+    lists = nearest_films(points, 3)
+    assert lists[0].tolist() == [1, 2, 4] and lists[3].tolist() == [4, 2, 1]
+    known = both_views([0, 1, 2, 3, 4])
+    relation = PairSettings.model_validate({"relation": ["film", {"neighbours": 1, "ring": 2, "every": 5}]}).relation
+    shown = Shown(known, {"round.neighbours": lists.repeat(2, 1)})
+    weights, mask = relate(relation, shown, shown)
+    assert weights[0].tolist() == [0, 1, 0, 0, 0, 1, 1, 0, 0, 0]
+    assert mask[0].tolist() == [0, 1, 0, 1, 1, 1, 1, 0, 1, 1]
+    assert weights[2].tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]  # film 1 has a nearer one
+    same_patient = Shown(known._replace(patient=torch.zeros(10, dtype=torch.int64)), shown.meta)
+    assert torch.equal(relate(relation, same_patient, same_patient)[0], relate(relation[:1], shown, shown)[0])
+    before = Shown(known, {})
+    assert torch.equal(relate(relation, before, before)[1], relate(relation[:1], before, before)[1])
 
 
 def test_rows_of_two_ranks_see_what_one_process_sees() -> None:
