@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Batch, Members, Meta
-from mae_rad.pairing.relation_settings import Relation
+from mae_rad.pairing.relation import Relation
 
 
 class Shown(NamedTuple):

@@ -12,9 +12,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.settings import Settings
 from mae_rad.errors import SettingsError
+from mae_rad.pairing.column_relations import SameIdentity
 from mae_rad.pairing.columns import ALL_LABELS, Column, is_label
+from mae_rad.pairing.neighbours import MutualNeighbours
 from mae_rad.pairing.partners import RULES, AnyPartner, PartnerRule
-from mae_rad.pairing.relation_settings import AnyRelation, MutualNeighbours, SameIdentity
+from mae_rad.pairing.relation_settings import AnyRelation
 
 STRATEGIES = Path(__file__).resolve().parents[1] / "configs" / "pairs"
 """Folder of the strategies that come with the package."""
