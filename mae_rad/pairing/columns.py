@@ -24,9 +24,10 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import SettingsError
 
 ALL_LABELS = "label.*"
+LABEL = "label."
+"""Beginning of the column of a label."""
 ABSENT, PRESENT, UNCERTAIN = 0, 1, 2
 """Codes of the states of a label."""
-_LABEL = "label."
 
 Column = Annotated[str, Field(min_length=1)]
 Columns = dict[str, NDArray[Any]]
@@ -35,7 +36,7 @@ Columns = dict[str, NDArray[Any]]
 
 def is_label(column: str) -> bool:
     """Whether a column is a label."""
-    return column.startswith(_LABEL)
+    return column.startswith(LABEL)
 
 
 def expanded(names: Sequence[str], read: Iterable[str]) -> list[str]:
@@ -129,12 +130,12 @@ def _of_labels(names: Sequence[str], keys: list[str], shards: Sequence[PublicFol
     states = np.where(resolved.values >= 0.5, PRESENT, ABSENT)
     states = np.where(np.isnan(resolved.values), -1, states)
     states = np.where(resolved.uncertain, UNCERTAIN, states).astype(np.int64)
-    found: Columns = {f"{_LABEL}{name}": column for name, column in zip(resolved.labels, states.T, strict=True)}
+    found: Columns = {f"{LABEL}{name}": column for name, column in zip(resolved.labels, states.T, strict=True)}
     numbers = pc.unique(table.filter(pc.is_valid(table["number"]))["label"]).to_pylist()
     chosen = list(found) if ALL_LABELS in names else [name for name in names if name in found]
     columns = {name: np.ascontiguousarray(found[name]) for name in chosen}
     for name in (name for name in names if name not in columns and name != ALL_LABELS):
-        label = name.removeprefix(_LABEL)
+        label = name.removeprefix(LABEL)
         if label not in numbers:
             known = ", ".join(sorted({*resolved.labels, *numbers})) or "none"
             raise SettingsError(f"objective.pairs: no training film has the label {label!r}. There are: {known}.")

@@ -9,7 +9,7 @@ from torch import Tensor
 from mae_rad.data.film_order import Order
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import SettingsError
-from mae_rad.pairing.columns import checksums, is_label, read_columns
+from mae_rad.pairing.columns import LABEL, checksums, is_label, read_columns
 from mae_rad.pairing.composition import compositions
 from mae_rad.pairing.partners import Partners
 from mae_rad.pairing.settings import PairSettings
@@ -44,6 +44,7 @@ class RunPairs:
         of_order = read_columns(self._pairs.columns_of_order, index, shards, settings.labels)
         self.columns: dict[str, Tensor] = {name: torch.from_numpy(values) for name, values in needed.items()}
         self.checksums = checksums(of_order | needed)
+        self._labels = sorted(filter(is_label, of_order | needed))
         self._partners: Partners | None = None
         if not self._pairs.partner.is_itself:
             self._partners = Partners(self._pairs.partner, of_order, len(index), settings.seed)
@@ -78,13 +79,14 @@ class RunPairs:
     @property
     def provenance(self) -> dict[str, str | int | float | None]:
         """What the provenance of the weights says: the strategy, and the labels that were read."""
-        if self._pairs == PairSettings() and not self.columns:
-            return {}
-        settings = self._settings.labels
-        labels = sorted(name for name in {*self.columns} if is_label(name))
-        read = {"labels_read": " ".join(labels), "labels_from": settings.policy.merge} if labels else {}
-        share = {"labels_fraction": settings.fraction} if self.checksums else {}
-        return {"pairs": self._pairs.name, **read, **share}
+        said: dict[str, str | int | float | None] = {}
+        if self._pairs != PairSettings():
+            said["pairs"] = self._pairs.name
+        if self._labels:
+            settings = self._settings.labels
+            read = ", ".join(name.removeprefix(LABEL) for name in self._labels)
+            said |= {"labels_read": read, "labels_from": settings.policy.merge, "labels_fraction": settings.fraction}
+        return said
 
     @cached_property
     def _alone(self) -> tuple[int, int]:

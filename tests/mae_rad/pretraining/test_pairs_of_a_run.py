@@ -72,14 +72,15 @@ def test_partners_of_the_study_are_trained_on_and_those_alone_are_counted(
     assert all(line["dropped_rows"] == 0 for line in lines)
     assert all(line["own_partner"] < 0.5 for line in lines)
     provenance = read_card(public.parent / "run" / "encoder").provenance
-    assert provenance["pairs"] == "e1_study" and provenance["labels_fraction"] == 1.0
+    assert provenance["pairs"] == "e1_study" and "labels_fraction" not in provenance
 
 
 def test_a_run_whose_labels_changed_is_not_resumed(public: Path) -> None:
     settings = _settings(public, pairs="e13_fracture")
     pretrain(settings)
     provenance = read_card(public.parent / "run" / "encoder").provenance
-    assert (provenance["labels_read"], provenance["labels_from"]) == ("label.fracture", "expert_wins")
+    assert (provenance["labels_read"], provenance["labels_from"]) == ("fracture", "expert_wins")
+    assert provenance["labels_fraction"] == 1.0
     pretrain(settings)  # finished: nothing is trained
     _label(public, ["absent", "present"])
     with pytest.raises(RunError, match=r"was started with other column label\.fracture: the"):
