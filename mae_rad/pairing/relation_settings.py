@@ -39,12 +39,21 @@ _RELATIONS: dict[str, type[Relation]] = {
 
 
 def _key_of(values: Mapping[str, object]) -> str | None:
-    return next((key for key in _RELATIONS if key in values), next(iter(values), None))
+    return next((key for key in _RELATIONS if key in values), None)
+
+
+def _as_mapping(value: object) -> object:
+    if isinstance(value, str):
+        return {"of": value}
+    if isinstance(value, Mapping) and _key_of(value) is None:
+        keys = ", ".join(list(_RELATIONS)[1:])
+        raise ValueError(f"a relation is film, study, patient, or a mapping with one of {keys}")
+    return value
 
 
 AnyRelation = Annotated[
     Relation,
     ChosenByName(_RELATIONS, _key_of),
-    BeforeValidator(lambda value: {"of": value} if isinstance(value, str) else value),
+    BeforeValidator(_as_mapping),
 ]
 """Type of a settings field for any relation."""

@@ -185,7 +185,7 @@ def test_rows_of_two_ranks_see_what_one_process_sees() -> None:
     ("relation", "why"),
     [
         (["flim"], "Input should be 'film', 'study' or 'patient'"),
-        ([{"smae": ["view"]}], "name must be one of of, same, ignore"),
+        ([{"smae": ["view"]}], "a relation is film, study, patient, or a mapping with one of same, ignore"),
         ([{"same": []}], "at least 1 item"),
         ([{"kernel": "age_years"}], "sigma"),
         ([{"agreement": ["sex"]}], "sex is no label: write label.NAME"),

@@ -11,11 +11,14 @@ import pytest
 from data_prep.settings import load
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from data_prep.shard_format.label_tables import LABELS_FILE
+from mae_rad.data.batch import Batch
 from mae_rad.errors import RunError, SettingsError
 from mae_rad.export.encoder_folder import read_card
+from mae_rad.objectives import ObjectiveOutput
 from mae_rad.pretraining.run import pretrain
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.pretraining.task import Pretraining
+from mae_rad.training.deepspeed_engine import Engine
 from tests.builders.shard_builder import film, hexed, noise, write_public
 from tests.builders.tiny_run import arguments
 
@@ -85,6 +88,33 @@ def test_a_run_whose_labels_changed_is_not_resumed(public: Path) -> None:
     _label(public, ["absent", "present"])
     with pytest.raises(RunError, match=r"was started with other column label\.fracture: the"):
         pretrain(settings)
+
+
+def test_a_run_with_partners_strata_and_neighbours_resumes_bit_for_bit(
+    public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = (
+        "{partner: study, batches: {together: [body_part], schedule: [{until: 0.3}]},"
+        " relation: [film, {neighbours: 2, ring: 4, every: 2}]}"
+    )
+    words = ("optimizer.batch=4", "optimizer.steps=6", "runtime.checkpoint_every=1")
+    pretrain(_settings(public, *words, pairs=pairs))
+    forward, taken = Engine.forward, 0
+
+    def stopping(self: Engine, batch: Batch) -> ObjectiveOutput:
+        nonlocal taken
+        taken += 1
+        if taken == 4:
+            raise KeyboardInterrupt
+        return forward(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "forward", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(_settings(public, *words, pairs=pairs, run="cut"))
+    pretrain(_settings(public, *words, pairs=pairs, run="cut"))
+    one, other = (read_card(public.parent / run / "encoder").weights_sha256 for run in ("run", "cut"))
+    assert one == other
 
 
 @pytest.mark.parametrize(
