@@ -63,7 +63,7 @@ def nt_xent(
 
     With ``film`` and ``study``, films of one study are not negatives of each other. A collective call.
 
-    Called by no objective yet: the objective simclr chooses its pairs by a relation.
+    The objective simclr chooses its pairs by a relation instead, with the same values by default.
 
     Args:
         z0: [n, D] first views.
