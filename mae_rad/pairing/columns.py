@@ -113,7 +113,7 @@ def checksums(columns: Mapping[str, NDArray[Any]]) -> dict[str, str]:
 def _of_index(name: str, values: pa.ChunkedArray) -> NDArray[Any]:
     kind = values.type
     if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind)):
-        return np.asarray(pc.fill_null(values.cast(pa.float32()), np.nan).to_numpy())
+        return np.array(pc.fill_null(values.cast(pa.float32()), np.nan).to_numpy())
     if not (pa.types.is_string(kind) or pa.types.is_boolean(kind)):
         raise SettingsError(f"objective.pairs: column {name!r} holds neither text nor numbers. Choose another.")
     texts = pc.fill_null(values.cast(pa.string()), "")

@@ -22,6 +22,8 @@ STRATEGIES = Path(__file__).resolve().parents[1] / "configs" / "pairs"
 """Folder of the strategies that come with the package."""
 INSTANCE = "e0_instance"
 """Name of the default strategy."""
+UNNAMED = "unnamed"
+"""Name of a strategy that a config holds without one."""
 
 
 class BatchStage(Settings):
@@ -133,6 +135,8 @@ class PairSettings(Settings):
 
 def _read_strategy(value: object) -> object:
     """Read the file of a strategy that a config names; a mapping is its content already."""
+    if isinstance(value, Mapping) and value:
+        return {"name": UNNAMED} | dict(value)
     if not isinstance(value, str | Path):
         return value
     path = Path(value)

@@ -54,6 +54,15 @@ def _settings(public: Path, *more: str, pairs: str | None = None, run: str = "ru
     return load(PretrainSettings, Path(words[1]), words[2:])
 
 
+def test_a_strategy_has_the_name_of_its_file_or_its_own(public: Path) -> None:
+    (public.parent / "mine.yaml").write_text("partner: study\n")
+    names = [
+        _settings(public, pairs=pairs).objective.strategy.name
+        for pairs in (str(public.parent / "mine.yaml"), "{partner: study}", "{name: ours, partner: study}", "{}")
+    ]
+    assert names == ["mine", "unnamed", "ours", "e0_instance"]
+
+
 def test_the_default_is_the_instance_strategy(public: Path) -> None:
     omitted, instance = _settings(public), _settings(public, pairs="e0_instance", run="named")
     assert omitted.results() == instance.results()
