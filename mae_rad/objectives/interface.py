@@ -207,6 +207,11 @@ class ObjectiveSettings(Settings, ABC):
         """Whether the model holds parameters that no gradient trains, such as a target encoder."""
         return False
 
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the model renews something in rounds."""
+        return self.strategy.neighbours is not None
+
     @abstractmethod
     def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         """Count the floating-point operations of one film.

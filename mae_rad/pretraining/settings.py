@@ -66,10 +66,10 @@ class PretrainSettings(TrainingSettings):
             pairs.batches.check(self.films_per_pass)
             if self.data.weights:
                 raise ValueError("objective.pairs.batches composes batches by itself; leave data.weights out")
-        if self.runtime.zero_stage == 3 and self.objective.keeps_whole_copy:
+        if self.runtime.zero_stage == 3 and (self.objective.keeps_whole_copy or self.objective.has_rounds):
             raise ValueError(
-                f"objective {self.objective.name} keeps whole weights beside the trained ones, and"
-                " runtime.zero_stage=3 partitions them. Choose stage 2"
+                f"objective {self.objective.name} needs whole weights beside the training (a second encoder, or vectors"
+                " of all films), and runtime.zero_stage=3 partitions them. Choose stage 2"
             )
         return self
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from data_prep.settings import load
 from mae_rad.data.batch import Batch
 from mae_rad.encoders.any_encoder import Encoder
+from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_folder import load_encoder, read_card
 from mae_rad.objectives import FILM, OBJECTIVES
 from mae_rad.objectives.interface import Objective, ObjectiveOutput
@@ -51,6 +52,10 @@ class Rounded(Brightness):
 
 class RoundedSettings(BrightnessSettings):
     """Settings of it."""
+
+    @property
+    def has_rounds(self) -> bool:
+        return True
 
     def build(self, encoders: Mapping[str, Encoder]) -> Objective:
         return Rounded(encoders[FILM], self)
@@ -116,6 +121,17 @@ def test_rounds_begin_when_due_and_a_resume_goes_on_with_them(
     assert weights[0] == weights[1]
     target, _ = load_encoder(tmp_path / "whole" / "encoders" / "target")
     assert target.dim == 32
+
+
+def test_what_needs_whole_weights_is_refused_where_they_are_partitioned(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"needs whole weights .* runtime\.zero_stage=3 partitions them"):
+        _train(public, tmp_path / "run", "runtime.zero_stage=3")
+    monkeypatch.setattr(RoundedSettings, "has_rounds", False)
+    monkeypatch.setattr(RoundedSettings, "keeps_whole_copy", True)
+    with pytest.raises(SettingsError, match="needs whole weights"):
+        _train(public, tmp_path / "run", "runtime.zero_stage=3")
 
 
 def test_a_file_that_does_not_fit_is_made_again_and_a_new_training_empties_the_folder(
