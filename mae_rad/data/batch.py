@@ -3,7 +3,7 @@
 Legend: B films, N patches of a view, P predicted patches, p patch side in pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -88,34 +88,67 @@ class View(NamedTuple):
         )
 
 
+class Members(NamedTuple):
+    """Who the vectors of a view are: equal numbers are the same draw, view, film, study or patient, on every rank.
+
+    Attributes:
+        position: [B] int64 position of the draw in its epoch, equal for all views of one draw.
+        view: [B] int64 number of the view.
+        film: [B] int64 film that the view shows, which for a partner is another than that of the draw.
+        study: [B] int64 study of that film.
+        patient: [B] int64 patient of that film.
+    """
+
+    position: Tensor
+    view: Tensor
+    film: Tensor
+    study: Tensor
+    patient: Tensor
+
+
+Meta = Mapping[str, Tensor]
+"""What is known of the films that a view shows: column → [B, …] int64 codes (-1 unknown) or float32 (NaN unknown)."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """A batch of films.
+    """A batch of draws.
 
     Attributes:
         views: view name → View; the names are those that the objective requests.
-        film: [B] int64 hash of the film key.
-        study: [B] int64 hash of the study key.
-        keys: the B film keys.
+        keys: keys of the B drawn films; a view with a partner shows another film.
+        members: view name → who its vectors are.
+        meta: view name → column → values, for the columns that the objective needs.
+        step: optimiser step, counted from 0.
+        progress: share of the run, in [0, 1]; 1 in an extension.
     """
 
     views: dict[str, View]
-    film: Tensor
-    study: Tensor
     keys: tuple[str, ...]
+    members: dict[str, Members] = field(default_factory=dict)
+    meta: dict[str, Meta] = field(default_factory=dict)
+    step: int = 0
+    progress: float = 0.0
 
     def pin_memory(self) -> "Batch":
         """Copy to page-locked memory, so that copies to a GPU overlap with computation."""
-        views = {name: view.pin_memory() for name, view in self.views.items()}
-        return Batch(views, self.film.pin_memory(), self.study.pin_memory(), self.keys)
+        return replace(
+            self, views={name: view.pin_memory() for name, view in self.views.items()}
+        )  # the rest is added in the main process
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to ``device``."""
-        return Batch(
-            {name: view.to(device) for name, view in self.views.items()},
-            self.film.to(device),
-            self.study.to(device),
-            self.keys,
+        return replace(
+            self,
+            views={name: view.to(device) for name, view in self.views.items()},
+            members={
+                name: Members(*(part.to(device, non_blocking=True) for part in members))
+                for name, members in self.members.items()
+            },
+            meta={
+                name: {column: values.to(device, non_blocking=True) for column, values in meta.items()}
+                for name, meta in self.meta.items()
+            },
         )
 
 
@@ -130,6 +163,7 @@ class ViewSpec:
         predicted: fraction of T that is predicted; 0 for none, None for all of T that is not visible.
         padded: pad the film with black to a square of T patches, all of which count as content.
         schedule: earlier stages of the run with another T.
+        partner: show the partner of the film, if the run chooses partners, instead of the film itself.
     """
 
     tokens: int
@@ -138,6 +172,7 @@ class ViewSpec:
     predicted: float | None = 0.0
     padded: bool = False
     schedule: tuple[Stage, ...] = ()
+    partner: bool = False
 
     def __post_init__(self) -> None:
         """Check that what is predicted stays in its place.

@@ -1,15 +1,17 @@
 """Load training batches: the same films in the same order for any number of ranks and workers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mae_rad.data.batch import Batch, View, ViewSpec
+from mae_rad.data.batch import Batch, Members, Meta, View, ViewSpec
+from mae_rad.data.film import Film
 from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
@@ -61,7 +63,8 @@ class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | UserError]):
     def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[T, tuple[str, ...]] | UserError]:
         """Convert the films of a batch, read in one batch of requests where they lie in object storage."""
         try:
-            self._index.read_ahead([draw.row for draw in draws])
+            rows = [row for draw in draws for row in (draw.row, draw.partner) if row is not None]
+            self._index.read_ahead(list(dict.fromkeys(rows)))
         except StorageError as error:
             return [error]
         return [self[draw] for draw in draws]
@@ -95,19 +98,21 @@ class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | UserError]):
 
 @dataclass(frozen=True)
 class FilmViews:
-    """All views of a film, before collation.
+    """All views of a draw, before collation.
 
     Attributes:
-        key: film key.
-        film: 63-bit hash of the film key.
-        study: 63-bit hash of the study key.
+        key: key of the film.
+        step: optimiser step, counted from 0.
+        position: position of the draw.
         views: view name → view.
+        shown: view name → (film, study, patient) that it shows, as numbers of the index.
     """
 
     key: str
-    film: int
-    study: int
+    step: int
+    position: int
     views: dict[str, DrawnView]
+    shown: dict[str, tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -129,28 +134,93 @@ class DrawViews:
     steps: int
 
     def __call__(self, row: int, draw: Draw) -> FilmViews:
-        """Draw every view of a film."""
+        """Draw every view of a film; those of a partner that cannot be used show the film itself."""
+        own = {name: spec for name, spec in self.views.items() if not spec.partner}
+        others = {name: spec for name, spec in self.views.items() if spec.partner}
+        views, shown = self._draw(row, own, draw, draw.again), row
+        if others and row == draw.row and draw.partner not in (None, row):  # a substitute is its own partner
+            try:
+                views |= self._draw(draw.partner, others, draw, True)
+                shown = draw.partner
+            except StorageError:
+                raise
+            except Exception:  # decoders raise errors of any type
+                pass
+        if others and shown == row:
+            views |= self._draw(row, others, draw, draw.again)
+        identities = {name: self._identity(shown if spec.partner else row) for name, spec in self.views.items()}
+        return FilmViews(
+            self.index.key(row), draw.step, draw.position, {name: views[name] for name in self.views}, identities
+        )
+
+    def _draw(self, row: int, specs: Mapping[str, ViewSpec], draw: Draw, by_position: bool) -> dict[str, DrawnView]:
+        """Draw views of one film; a further draw of it in the epoch is seeded by its position, too."""
         key, film = self.index.key(row), self.index.film(row)
-        if film.is_left_out(self.patch):
-            raise FilmUnusableError(f"film {key} {NO_SPACING}")
-        views: dict[str, DrawnView] = {}
-        for name, spec in self.views.items():
-            generator = generator_for("view", self.seed, draw.epoch, key, name)
-            view = draw_view(film, spec.at(draw.step, self.steps), self.patch, generator)
-            if view is None:
-                raise FilmUnusableError(f"film {key} {TOO_FEW_PATCHES} for view {name}")
-            views[name] = view
-        return FilmViews(key, self.index.film_hash(row), self.index.study(row), views)
+        parts = (draw.position,) if by_position else ()
+        specs = {name: spec.at(draw.step, self.steps) for name, spec in specs.items()}
+        return draw_views(key, film, specs, self.patch, "view", self.seed, draw.epoch, *parts)
+
+    def _identity(self, row: int) -> tuple[int, int, int]:
+        return row, self.index.study(row), self.index.patient(row)
+
+
+def draw_views(
+    key: str, film: Film, specs: Mapping[str, ViewSpec], patch: int, *seed: str | int
+) -> dict[str, DrawnView]:
+    """Draw views of a film.
+
+    Args:
+        key: key of the film.
+        film: its bytes and sidecar.
+        specs: view name → what is drawn, at the T of the step.
+        patch: patch side in pixels.
+        seed: parts of the seed of each view, to which key and name of the view are added.
+
+    Returns:
+        View name → view.
+
+    Raises:
+        FilmUnusableError: the film has too few patches, or no pixel spacing where the scale needs it.
+    """
+    if film.is_left_out(patch):
+        raise FilmUnusableError(f"film {key} {NO_SPACING}")
+    views: dict[str, DrawnView] = {}
+    for name, spec in specs.items():
+        view = draw_view(film, spec, patch, generator_for(*seed, key, name))
+        if view is None:
+            raise FilmUnusableError(f"film {key} {TOO_FEW_PATCHES} for view {name}")
+        views[name] = view
+    return views
 
 
 def stack_views(films: Sequence[FilmViews]) -> Batch:
-    """Collate films into a batch."""
+    """Collate draws into a batch, without what is known of the films."""
+    position = torch.tensor([film.position for film in films])
+    members = {}
+    for number, name in enumerate(films[0].views):
+        identities = torch.tensor([film.shown[name] for film in films])
+        members[name] = Members(position, torch.full_like(position, number), *identities.unbind(dim=1))
     return Batch(
         {name: _stack_views([film.views[name] for film in films]) for name in films[0].views},
-        torch.tensor([film.film for film in films]),
-        torch.tensor([film.study for film in films]),
         tuple(film.key for film in films),
+        members,
+        step=films[0].step,
     )
+
+
+def with_columns(batch: Batch, columns: Mapping[str, Tensor], scheduled_steps: int) -> Batch:
+    """Add to a batch what is known of its films, and the progress of the run.
+
+    Args:
+        batch: as collated in a worker.
+        columns: column → [films, …] values by row of the index.
+        scheduled_steps: steps of the run without extensions.
+    """
+    meta: dict[str, Meta] = {
+        name: {column: values[members.film] for column, values in columns.items()}
+        for name, members in batch.members.items()
+    }
+    return replace(batch, meta=meta, progress=min(batch.step / scheduled_steps, 1.0))
 
 
 def training_batches(
@@ -162,6 +232,7 @@ def training_batches(
     patch: int,
     workers: int,
     scheduled_steps: int | None = None,
+    columns: Mapping[str, Tensor] | None = None,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
     """Load micro batches of views for pretraining.
 
@@ -173,13 +244,16 @@ def training_batches(
         patch: patch side in pixels.
         workers: loader processes; 0 loads in this process.
         scheduled_steps: steps that the stages of a view's schedule are fractions of (default: ``steps.last_step``).
+        columns: column → [films, …] values by row of the index; may be changed between batches.
 
-    Returns:
-        Iterator over each batch and the reasons of films that were skipped for it.
+    Yields:
+        Each batch and the reasons of films that were skipped for it.
     """
-    transform = DrawViews(index, dict(views), patch, order.seed, scheduled_steps or steps.last_step)
+    scheduled = scheduled_steps or steps.last_step
+    transform = DrawViews(index, dict(views), patch, order.seed, scheduled)
     draws = partial(order.micro_batches, steps)
-    return drawn_batches(index, transform, stack_views, draws, seed=order.seed, workers=workers)
+    for batch, skipped in drawn_batches(index, transform, stack_views, draws, seed=order.seed, workers=workers):
+        yield with_columns(batch, columns or {}, scheduled), skipped
 
 
 def drawn_batches(

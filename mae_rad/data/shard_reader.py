@@ -130,17 +130,18 @@ class ShardIndex:
         """Return the key of the film in ``row``."""
         return str(self._keys[row], "ascii")
 
-    def sorted_keys(self) -> NDArray[np.bytes_]:
-        """Sort the keys of all films: [n] bytes of 32 hex digits."""
-        return np.sort(self._keys)
+    def rows_by_key(self) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+        """Sort the films by key: keys [n] bytes of 32 hex digits, and their rows [n]."""
+        rows = np.argsort(self._keys)
+        return self._keys[rows], rows
 
     def study(self, row: int) -> int:
-        """Return the 63-bit hash of the study of the film in ``row``."""
+        """Return the number of the study of the film in ``row``."""
         return int(self._studies[row])
 
-    def film_hash(self, row: int) -> int:
-        """Return the 63-bit hash of the key of the film in ``row``."""
-        return int(hash_pseudonyms([self.key(row)])[0])
+    def patient(self, row: int) -> int:
+        """Return the number of the patient of the film in ``row``."""
+        return int(self._patients[row])
 
     def film(self, row: int) -> Film:
         """Read the film in ``row``.
@@ -228,12 +229,13 @@ class ShardIndex:
         encoded = self.table.column("shard").combine_chunks().dictionary_encode()
         self._shard_names: list[str] = encoded.dictionary.to_pylist()
         self._shards = encoded.indices.to_numpy()
-        self._studies = hash_pseudonyms(self.table.column("study").to_pylist())
+        self._studies, self._patients = (numbered(self.table.column(name)) for name in ("study", "patient"))
 
 
-def hash_pseudonyms(names: Sequence[str]) -> NDArray[np.int64]:
-    """Hash pseudonyms (hex): [n] int64 with 63 bits, equal for equal pseudonyms."""
-    return np.array([int(name[:16], 16) >> 1 for name in names], dtype=np.int64)
+def numbered(values: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Number the values of a column in the order in which they first occur: [n] int64, -1 for null."""
+    indices = values.combine_chunks().dictionary_encode().indices
+    return np.asarray(pc.fill_null(indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import numpy as np
 import webdataset
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -31,16 +32,15 @@ from mae_rad.data.film import Film
 from mae_rad.data.film_order import StepRange
 from mae_rad.data.loader import (
     MAX_CONSECUTIVE_SKIPS,
-    NO_SPACING,
-    TOO_FEW_PATCHES,
+    FilmUnusableError,
     FilmViews,
+    draw_views,
     return_item,
     stack_views,
+    with_columns,
 )
-from mae_rad.data.patch_layout import FilmScale
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.data.shard_reader import ShardIndex, hash_pseudonyms
-from mae_rad.data.views import DrawnView, draw_view
+from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.worker_start import initialise_worker, processes
 from mae_rad.errors import ShardFormatError, StorageError, UserError
 
@@ -203,8 +203,10 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
     """Micro batches of one rank; the n-th of N loader processes makes every N-th of them."""
 
     openers: Mapping[str, Open]
+    index: ShardIndex
     keys: NDArray[np.bytes_]
-    """Sorted keys of the films that may be drawn."""
+    """Sorted keys of the films that may be drawn, and their rows in the next."""
+    rows: NDArray[np.int64]
     views: Mapping[str, ViewSpec]
     steps: StepRange
     passes: int
@@ -212,7 +214,6 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
     patch: int
     seed: int
     scheduled_steps: int
-    scale: FilmScale
 
     def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]] | UserError]:
         worker = get_worker_info()
@@ -231,9 +232,10 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
         skipped: list[str] = []
         while len(drawn) < self.steps.micro:
             key, film = next(films)
-            if not self._is_drawn(key):
+            row = self._row(key)
+            if row is None:
                 continue
-            views = self._views(key, film, step, f"{self.steps.rank}.{number}.{len(drawn)}")
+            views = self._views(key, film, row, step, (number, len(drawn)))
             if isinstance(views, FilmViews):
                 drawn.append(views)
                 continue
@@ -245,27 +247,26 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
                 )
         return stack_views(drawn), tuple(skipped)
 
-    def _is_drawn(self, key: str) -> bool:
+    def _row(self, key: str) -> int | None:
+        """Row of the index of a film; None if it is not to be drawn."""
         place = int(np.searchsorted(self.keys, key.encode()))
-        return place < len(self.keys) and self.keys[place] == key.encode()
+        return int(self.rows[place]) if place < len(self.keys) and self.keys[place] == key.encode() else None
 
-    def _views(self, key: str, film: Film, step: int, position: str) -> FilmViews | str:
+    def _views(self, key: str, film: Film, row: int, step: int, place: tuple[int, int]) -> FilmViews | str:
         """All views of a film, or the reason why it cannot be used."""
-        film = Film(film.stream, film.sidecar, self.scale)
-        if film.is_left_out(self.patch):
-            return f"film {key} {NO_SPACING}"
-        views: dict[str, DrawnView] = {}
-        for name, spec in self.views.items():
-            generator = generator_for("streamed view", self.seed, step, position, key, name)
-            try:
-                view = draw_view(film, spec.at(step, self.scheduled_steps), self.patch, generator)
-            except Exception as error:  # decoders raise errors of any type; the text may quote content
-                return f"film {key} cannot be loaded ({type(error).__name__})"
-            if view is None:
-                return f"film {key} {TOO_FEW_PATCHES} for view {name}"
-            views[name] = view
-        study, hashed = hash_pseudonyms([film.sidecar.study, key]).tolist()
-        return FilmViews(key, hashed, study, views)
+        number, inside = place
+        film = Film(film.stream, film.sidecar, self.index.scale)
+        specs = {name: spec.at(step, self.scheduled_steps) for name, spec in self.views.items()}
+        position = f"{self.steps.rank}.{number}.{inside}"
+        try:
+            views = draw_views(key, film, specs, self.patch, "streamed view", self.seed, step, position)
+        except FilmUnusableError as error:
+            return str(error)
+        except Exception as error:  # decoders raise errors of any type; the text may quote content
+            return f"film {key} cannot be loaded ({type(error).__name__})"
+        identity = row, self.index.study(row), self.index.patient(row)
+        unique = (number * self.steps.world + self.steps.rank) * self.steps.micro + inside
+        return FilmViews(key, step, unique, views, dict.fromkeys(self.views, identity))
 
 
 def streamed_batches(
@@ -279,6 +280,7 @@ def streamed_batches(
     seed: int,
     workers: int,
     scheduled_steps: int,
+    columns: Mapping[str, Tensor] | None = None,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
     """Load micro batches of views for pretraining from streams.
 
@@ -292,6 +294,7 @@ def streamed_batches(
         seed: seed of the run.
         workers: loader processes; 0 loads in this process.
         scheduled_steps: steps of the schedule of T, without those of extensions.
+        columns: column → [films, …] values by row of the index; may be changed between batches.
 
     Yields:
         Each batch, and the reasons of films that were skipped for it.
@@ -301,9 +304,10 @@ def streamed_batches(
         StorageError: object storage cannot be reached, or refuses a request.
     """
     passes = global_batch // (steps.world * steps.micro)
-    keys, scale = index.sorted_keys(), index.scale
     loader = DataLoader(
-        _StreamedBatches(openers, keys, dict(views), steps, passes, patch, seed, scheduled_steps, scale),
+        _StreamedBatches(
+            openers, index, *index.rows_by_key(), dict(views), steps, passes, patch, seed, scheduled_steps
+        ),
         batch_size=None,
         collate_fn=return_item,
         num_workers=workers,
@@ -314,4 +318,5 @@ def streamed_batches(
     for item in loader:
         if isinstance(item, UserError):
             raise item
-        yield item
+        batch, skipped = item
+        yield with_columns(batch, columns or {}, scheduled_steps), skipped

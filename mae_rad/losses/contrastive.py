@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mae_rad.losses.all_ranks import gather_columns, rank_and_world, sum_over_ranks
 from mae_rad.losses.pair_nce import pair_nce, row_losses
-from mae_rad.losses.positive_pairs import Members, film_relation, own_columns, same_class
+from mae_rad.losses.positive_pairs import own_columns, same_class
 from mae_rad.losses.vectors import product, unit_rows
 
 
@@ -62,6 +62,8 @@ def nt_xent(
     """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al. 2020, eq. 1) over all ranks.
 
     With ``film`` and ``study``, films of one study are not negatives of each other. A collective call.
+
+    The objective simclr chooses its pairs by a relation instead, with the same values by default.
 
     Args:
         z0: [n, D] first views.
@@ -199,20 +201,32 @@ def nnclr(z0: Tensor, z1: Tensor, memory: Tensor, temperature: float = 0.1, *, n
     return pair_nce(similarity, weights, torch.ones_like(weights))
 
 
+def view_similarity(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
+    """Compute the similarities of both views of the films of this rank to those of all ranks. A collective call.
+
+    Args:
+        z0: [n, D] first views.
+        z1: [n, D] second views, in the same order.
+        temperature: divisor of the cosine similarities.
+
+    Returns:
+        [2n, 2nW] in float32 or float64, by rank; of each the first views come first.
+    """
+    return _similarity_to_all(unit_rows(torch.cat([z0, z1])), temperature)
+
+
 def _view_pairs(z0: Tensor, z1: Tensor, temperature: float, film: Tensor | None, study: Tensor | None) -> Pairs:
     """Both views of the films of this rank against those of all ranks."""
-    rank, world = rank_and_world()
+    rank, _ = rank_and_world()
     count, device = len(z0), z0.device
     if film is None:
         film = torch.arange(rank * count, (rank + 1) * count, device=device)
     identity = torch.stack([film, film if study is None else study], dim=1).repeat(2, 1)
     columns = gather_columns(identity)
-    places = torch.arange(2 * count * world, device=device)
-    rank_places = places[2 * count * rank : 2 * count * (rank + 1)]
-    weights, mask = film_relation(
-        Members(rank_places, identity[:, 0], identity[:, 1]), Members(places, columns[:, 0], columns[:, 1])
-    )
-    return Pairs(_similarity_to_all(unit_rows(torch.cat([z0, z1])), temperature), weights, mask)
+    is_film, is_study = (identity[:, None] == columns[None]).unbind(dim=2)
+    is_own = own_columns(2 * count, device)
+    is_positive = is_film & ~is_own
+    return Pairs(view_similarity(z0, z1, temperature), is_positive.float(), is_positive | ~(is_study | is_own))
 
 
 def _similarity_to_all(z: Tensor, temperature: float) -> Tensor:

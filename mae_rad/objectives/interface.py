@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -23,9 +24,12 @@ from mae_rad.encoders.transformer_cost import Activations, Flops
 from mae_rad.errors import SettingsError
 from mae_rad.objectives.learning_rates import RateRule, TriedRates
 from mae_rad.objectives.mae_decoder import Decoder
+from mae_rad.pairing.settings import PairSettings
 
 FILM = "film"
 """The modality for which every objective has an encoder."""
+ENCODER = "encoder"
+"""Name of the trained encoder of films among several."""
 
 
 class MethodLabel(NamedTuple):
@@ -70,6 +74,16 @@ class Trainable(nn.Module, ABC):
         del name
         return 1.0
 
+    def stepped(self, progress: float) -> None:
+        """Change what is not trained (a target encoder, prototypes, memory) after an optimiser step; does nothing.
+
+        Called without gradient, once before the first step of a run, too, but not after a resume: buffers and frozen
+        parameters are part of every checkpoint. It must leave them equal on all ranks.
+
+        Args:
+            progress: share of the run that is done, in [0, 1]; 1 in an extension.
+        """
+
 
 class PixelDecoder(NamedTuple):
     """A pixel decoder with self-attention over all patches, which other frameworks can express.
@@ -95,14 +109,39 @@ class Objective(Trainable):
     Attributes:
         encoder: exported after training.
         views: view name → specification of the view that the loader draws.
+        renew_every: optimiser steps of a round, at whose start :meth:`renew` is called; 0 for none.
+        renew_from: optimiser step at which the first round starts, so that no random weights choose neighbours.
     """
 
     encoder: Encoder
     views: dict[str, ViewSpec]
+    renew_every: int = 0
+    renew_from: int = 0
 
     @abstractmethod
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Compute loss and metrics of the batch of this rank; a collective call if the loss compares films."""
+
+    def exports(self) -> dict[str, Encoder]:
+        """Encoders that are exported after training: the trained one as ``encoder``, further ones by other names."""
+        return {ENCODER: self.encoder}
+
+    def renews(self) -> dict[str, Encoder]:
+        """Encoders whose vectors of all training films :meth:`renew` gets."""
+        return {ENCODER: self.encoder}
+
+    def renew(self, vectors: Mapping[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
+        """Make what holds for a round: centres, neighbours, pseudo-labels. Called on rank 0 alone.
+
+        Args:
+            vectors: encoder → [films, D] vectors of the films of the run, by row of its index, on the CPU.
+            generator: of the run and round.
+
+        Returns:
+            Name → tensor: one with the name of a buffer replaces it on all ranks; any other has a row per film and is
+            the column ``round.NAME`` of the batches of the round.
+        """
+        raise NotImplementedError
 
     def pixel_decoder(self) -> PixelDecoder | None:
         """The decoder for export to other frameworks; None without a decoder.
@@ -152,6 +191,26 @@ class ObjectiveSettings(Settings, ABC):
     @abstractmethod
     def views(self) -> dict[str, ViewSpec]:
         """View name → specification of the view that the loader draws."""
+
+    @property
+    def strategy(self) -> PairSettings:
+        """Which films belong together; by default none but the views of one film."""
+        return PairSettings()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns that ``forward`` reads in the ``meta`` of a batch: of the index, label.NAME, or label.* for all."""
+        return self.strategy.columns_of_relation
+
+    @property
+    def keeps_whole_copy(self) -> bool:
+        """Whether the model holds parameters that no gradient trains, such as a target encoder."""
+        return False
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the model renews something in rounds."""
+        return self.strategy.neighbours is not None
 
     @abstractmethod
     def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:

@@ -1,5 +1,8 @@
 """SimCLR (Chen et al. 2020): two views of a film are positives, films of other studies negatives.
 
+``pairs`` changes what belongs together: SupCon (Khosla et al. 2020), the elimination of false negatives, the decoupled
+loss (Yeh et al. 2022) and kernels on a number (Dufumier et al. 2021) are choices of it.
+
 Deviations from the paper: films of one study are not negatives of each other; the projection head has three layers
 (Chen et al. 2020b) and, unless ``head_norm`` says otherwise, layer norm instead of batch norm.
 
@@ -9,6 +12,7 @@ Legend: n films of this rank, D encoder channels.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -18,11 +22,15 @@ from mae_rad.data.batch import Batch, Patches
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.transformer_cost import Flops
-from mae_rad.losses.contrastive import Pairs, nt_xent
-from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, feature_std
+from mae_rad.losses.all_ranks import gather_columns
+from mae_rad.losses.contrastive import view_similarity
+from mae_rad.losses.pair_nce import pair_nce, valid_rows
+from mae_rad.objectives.interface import ENCODER, FILM, MethodLabel, Objective, ObjectiveOutput, feature_std
 from mae_rad.objectives.learning_rates import TriedRates
 from mae_rad.objectives.projection_head import HeadNorm, projection_head
 from mae_rad.objectives.two_views import VIEWS, TwoViewSettings
+from mae_rad.pairing.neighbours import nearest_films
+from mae_rad.pairing.relations import Shown, relate
 
 TRIED_RATES = (
     TriedRates(128, 5e-4, 5e-4, "ViT-Ti, T = 64, 10,101 films of hands, 91,000 films drawn"),
@@ -38,6 +46,7 @@ class SimCLRSettings(TwoViewSettings):
         "SimCLR",
         "contrastive learning: features of two augmented views of a film become similar, those of other films differ",
     )
+    compares_pairs: ClassVar[bool] = True
     speed_only: ClassVar[frozenset[str]] = frozenset({"films_at_once"})
     tried_rates: ClassVar[tuple[TriedRates, ...]] = TRIED_RATES
 
@@ -118,16 +127,19 @@ class SimCLR(Objective):
         self.views = settings.views()
         self.temperature = settings.temperature
         self.films_at_once = settings.films_at_once
+        self.pairs = settings.pairs
+        if neighbours := settings.pairs.neighbours:
+            self.renew_every, self.renew_from = neighbours.every, neighbours.first
         self.head = projection_head(encoder.dim, settings.head_hidden, settings.head_dim, settings.head_norm)
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        """Compute NT-Xent of the projections; a collective call."""
+        """Compute the contrastive loss of the projections (by default NT-Xent); a collective call."""
         first, second = (batch.views[name].visible for name in VIEWS)
         films = Patches(
             *(torch.stack(parts, dim=1) for parts in zip(first.parts, second.parts, strict=True))
         )  # [n, 2, ...]
-        films_per_pass = self.films_at_once or len(batch.film)
-        if films_per_pass >= len(batch.film):
+        films_per_pass = self.films_at_once or len(batch.keys)
+        if films_per_pass >= len(batch.keys):
             z, pooled = self._encode(films)
         else:
             # Gradient caching (Gao et al. 2021, section 3.2): backward encodes each part again, with the gradient of
@@ -137,8 +149,25 @@ class SimCLR(Objective):
                 for part in zip(*(torch.split(values, films_per_pass) for values in films.parts), strict=True)
             ]
             z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
-        loss, pairs = nt_xent(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study, return_pairs=True)
-        return ObjectiveOutput(loss, self._metrics(pooled.flatten(0, 1), pairs))
+        similarity = view_similarity(z[:, 0], z[:, 1], self.temperature)
+        rows = Shown.of(batch, VIEWS)
+        weights, mask = relate(
+            self.pairs.relation,
+            rows,
+            rows.each(gather_columns),
+            own_in_denominator=self.pairs.own_in_denominator,
+        )
+        metrics = self._metrics(pooled.flatten(0, 1), similarity, weights, mask)
+        if not self.pairs.partner.is_itself:
+            first_film, second_film = (batch.members[name].film for name in VIEWS)
+            metrics["own_partner"] = (first_film == second_film).float().mean()
+        return ObjectiveOutput(pair_nce(similarity, weights, mask), metrics)
+
+    def renew(self, vectors: Mapping[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
+        """Find the nearest films of every film for the relation that needs them."""
+        del generator
+        assert self.pairs.neighbours is not None
+        return {"neighbours": nearest_films(vectors[ENCODER], self.pairs.neighbours.ring)}
 
     def _encode(self, films: Patches) -> tuple[Tensor, Tensor]:
         """Projections and pooled features [n, 2, ...] of the two views of n films."""
@@ -146,14 +175,16 @@ class SimCLR(Objective):
         return self.head(pooled).unflatten(0, (-1, 2)), pooled.unflatten(0, (-1, 2))
 
     @torch.no_grad()
-    def _metrics(self, pooled: Tensor, pairs: Pairs) -> dict[str, Tensor]:
-        is_positive = pairs.weights > 0
-        is_negative = pairs.mask & ~is_positive
-        cosine = pairs.similarity * self.temperature
-        nearest = pairs.similarity.masked_fill(~pairs.mask, -torch.inf).argmax(dim=1, keepdim=True)
+    def _metrics(self, pooled: Tensor, similarity: Tensor, weights: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        is_positive = weights > 0
+        is_negative = (mask > 0) & ~is_positive
+        cosine = similarity * self.temperature
+        is_compared = is_positive | is_negative
+        nearest = similarity.masked_fill(~is_compared, -torch.inf).argmax(dim=1, keepdim=True)
         return {
             "positive_similarity": (cosine * is_positive).sum() / is_positive.sum(),
             "negative_similarity": (cosine * is_negative).sum() / is_negative.sum(),
             "feature_std": feature_std(pooled),
             "contrastive_accuracy": is_positive.gather(1, nearest).float().mean(),
+            "dropped_rows": 1 - valid_rows(weights, mask).float().mean(),
         }

@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
@@ -14,13 +16,20 @@ from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
 from mae_rad.losses.distillation import negative_cosine
 from mae_rad.objectives.interface import FILM, ObjectiveSettings, feature_std
+from mae_rad.pairing.settings import PairSettings, Strategy
 
 VIEWS = ("a", "b")
 """Names of the two views."""
 
 
 class TwoViewSettings(ObjectiveSettings, Augmentation, ABC):
-    """Settings of a method of two views of a film with equal specifications. T is that of each view."""
+    """Settings of a method of two views of a film with equal specifications. T is that of each view.
+
+    Attributes:
+        compares_pairs: whether its loss takes a relation.
+    """
+
+    compares_pairs: ClassVar[bool] = False
 
     crop: Crop = (0.4, 1.0)
     """Range of the area of the random square crop of each view, as a share of the content."""
@@ -32,6 +41,28 @@ class TwoViewSettings(ObjectiveSettings, Augmentation, ABC):
     """Add noise: at 1 a standard deviation of up to 2 % of the display range."""
     visible: float | None = Field(default=None, gt=0, le=1)
     """Fraction of T that is encoded; null encodes all patches."""
+    pairs: Strategy = PairSettings()
+    """Which films belong together: a name of configs/pairs, a YAML file or a mapping. Methods that compare no pairs
+    take partner and batches only."""
+
+    @model_validator(mode="after")
+    def _takes_a_relation(self) -> Self:
+        if self.pairs.compares and not self.compares_pairs:
+            raise ValueError(
+                f"objective {self.name} compares no pairs of films. Leave relation and own_in_denominator out of"
+                " objective.pairs"
+            )
+        return self
+
+    @property
+    def strategy(self) -> PairSettings:
+        """The pairs."""
+        return self.pairs
+
+    @property
+    def off(self) -> set[str]:
+        """Newer settings at the value of earlier releases."""
+        return super().off | ({"pairs"} if self.pairs == PairSettings() else set())
 
     @property
     def view(self) -> ViewSpec:
@@ -39,8 +70,9 @@ class TwoViewSettings(ObjectiveSettings, Augmentation, ABC):
         return ViewSpec(self.tokens, self.augmentation, self.visible, schedule=self.schedule)
 
     def views(self) -> dict[str, ViewSpec]:
-        """Two views with equal specifications."""
-        return dict.fromkeys(VIEWS, self.view)
+        """Two views with equal specifications; the second shows the partner of the film, if there are partners."""
+        first, second = VIEWS
+        return {first: self.view, second: replace(self.view, partner=not self.pairs.partner.is_itself)}
 
     def check_encoder(self, encoder: AnyEncoderSettings) -> None:
         """Check that a network of timm gets whole views."""

@@ -9,6 +9,7 @@ from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.objectives import FILM, AnyObjective
+from mae_rad.pairing.columns import PretrainingLabels
 from mae_rad.training.settings import OptimizerSettings, TrainingSettings
 
 
@@ -17,6 +18,8 @@ class PretrainSettings(TrainingSettings):
 
     encoder: AnyEncoderSettings
     objective: AnyObjective
+    labels: PretrainingLabels = PretrainingLabels()
+    """Which labels and facts an objective or a relation may read of the training films."""
 
     @model_validator(mode="after")
     def _take_rule_of_objective(self) -> Self:
@@ -51,6 +54,25 @@ class PretrainSettings(TrainingSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        pairs = self.objective.strategy
+        if self.data.read == "stream" and not (pairs.partner.is_itself and pairs.batches is None):
+            raise ValueError(
+                "data.read: stream draws films as they come; leave partner and batches out of objective.pairs, or set"
+                " data.read: index"
+            )
+        if pairs.batches is not None:
+            pairs.batches.check(self.films_per_pass)
+            if self.data.weights:
+                raise ValueError("objective.pairs.batches composes batches by itself; leave data.weights out")
+        if self.runtime.zero_stage == 3 and (self.objective.keeps_whole_copy or self.objective.has_rounds):
+            raise ValueError(
+                f"objective {self.objective.name} needs whole weights beside the training (a second encoder, or vectors"
+                " of all films), and runtime.zero_stage=3 partitions them. Choose stage 2"
+            )
+        return self
+
     @property
     def encoders(self) -> dict[str, AnyEncoderSettings]:
         """Modality → settings of its encoder."""
@@ -65,7 +87,10 @@ class PretrainSettings(TrainingSettings):
         """Return the settings that can change a result, without those of the objective that affect only speed."""
         newer = self.objective.off if isinstance(self.objective, Augmentation) else set()
         objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only) | newer)
-        return super().results() | {"objective": objective}
+        results = super().results() | {"objective": objective}
+        if self.labels == PretrainingLabels():  # earlier releases did not have it
+            results.pop("labels")
+        return results
 
     def at(self, step: int) -> "PretrainSettings":
         """Return the settings with the T of optimiser step ``step``, counted from 0, as the only stage."""

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import torch
 
-from mae_rad.data.film_order import Order, StepRange
+from mae_rad.data.film_order import StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_checks import check_patient_splits, check_shards_complete
 from mae_rad.data.shard_reader import ShardIndex
@@ -17,12 +17,13 @@ from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, read_card, save_encoder, start_from
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
-from mae_rad.objectives import FILM
-from mae_rad.objectives.interface import Objective
+from mae_rad.objectives.interface import ENCODER, Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
 from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
+from mae_rad.pretraining.rounds import Rounds
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
+from mae_rad.pretraining.run_pairs import RunPairs
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.pretraining.usable_films import count_usable_films
 from mae_rad.training.deepspeed_engine import Ranks, on_first_rank
@@ -65,7 +66,10 @@ class Pretraining(TrainingTask):
         self._start_folder = encoder_folder(settings.start_from) if settings.start_from else None
         if self._start_folder:
             read_card(self._start_folder)  # a wrong folder is reported before the run folder is made
-        self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
+        self._pairs = RunPairs(settings, self._index)
+        self._order = self._pairs.order
+        self._columns = self._pairs.columns
+        self._rounds: Rounds
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
         self._probe: OnlineProbe | None
@@ -76,11 +80,13 @@ class Pretraining(TrainingTask):
         settings = self.settings
         if isinstance(settings.encoder, TimmSettings) and settings.encoder.facts.has_batch_norm and ranks.world > 1:
             on_first_rank(ranks, self._refuse_ranks)
-        self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
+        encoders = {modality: build_any_encoder(encoder) for modality, encoder in settings.encoders.items()}
+        self._objective = settings.objective.build(encoders)
         if self._start_folder:
             self._start = start_from(self._start_folder, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings, announce=ranks.first)
+        self._rounds = Rounds(self._objective, settings, self._index, self._columns)
         return self._objective.to(ranks.device)
 
     def _refuse_ranks(self) -> NoReturn:
@@ -104,6 +110,7 @@ class Pretraining(TrainingTask):
                 seed=settings.seed,
                 workers=settings.runtime.workers,
                 scheduled_steps=settings.optimizer.scheduled_steps,
+                columns=self._columns,
             )
         return training_batches(
             self._index,
@@ -113,15 +120,22 @@ class Pretraining(TrainingTask):
             patch=settings.encoder.patch,
             workers=settings.runtime.workers,
             scheduled_steps=settings.optimizer.scheduled_steps,
+            columns=self._columns,
         )
 
     def training_flops(self, step: int) -> float:
         """FLOPs of a film, forward and backward, at the T of the step."""
         return flops_per_film(self.settings.at(step)).training
 
+    def begin_step(self, step: int, folder: RunFolder, ranks: Ranks) -> None:
+        """Begin a round of the objective, if one is due."""
+        self._rounds.begin(step, folder, ranks)
+
     def begin(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
         """Report the peak learning rate, and log the online probe of the initial weights."""
         rates = rate_report(self.settings)
+        if ranks.first and not done:
+            self._pairs.announce()
         if ranks.first and not done and (self._usable.skipped or self.settings.encoder.film_scale.is_fixed):
             _log.info("films: %s", self._usable)
         if ranks.first and rates.is_outside:
@@ -159,8 +173,9 @@ class Pretraining(TrainingTask):
 
     @property
     def inputs(self) -> dict[str, str]:
-        """SHA-256 of the weights it starts from."""
-        return {"start_from": read_card(self._start_folder).weights_sha256} if self._start_folder else {}
+        """SHA-256 of the weights it starts from, and of the columns that it reads."""
+        start = {"start_from": read_card(self._start_folder).weights_sha256} if self._start_folder else {}
+        return start | self._pairs.checksums
 
     @property
     def tags(self) -> dict[str, str]:
@@ -173,7 +188,7 @@ class Pretraining(TrainingTask):
 
     def provenance(self) -> dict[str, str | int | float | None]:
         """Return the provenance of the weights, with the peak learning rate."""
-        return super().provenance() | {"peak_learning_rate": rate_report(self.settings).peak}
+        return super().provenance() | self._pairs.provenance | {"peak_learning_rate": rate_report(self.settings).peak}
 
     def conclusion(self, folder: RunFolder) -> str:
         """Where the encoder is, and how to embed, compare, finetune and extend."""
@@ -191,14 +206,16 @@ class Pretraining(TrainingTask):
         )
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
-        """Export the encoder."""
-        if ranks.first:
+        """Export the encoder, and further ones of the objective."""
+        if not ranks.first:
+            return
+        for name, encoder in self._objective.exports().items():
             save_encoder(
-                self._objective.encoder,
+                encoder,
                 self.settings.encoder,
-                folder.encoder,
+                folder.encoder if name == ENCODER else folder.encoders / name,
                 tokens=self.settings.objective.tokens,
                 precision=self.settings.precision,
                 provenance=self.provenance() | descent(self._start) | {"training_flops": training_flops(self.settings)},
-                objective=self._objective,
+                objective=self._objective if name == ENCODER else None,
             )

@@ -21,6 +21,7 @@ from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import RunError, SettingsError, UserError
 from mae_rad.objectives.interface import ObjectiveOutput, Trainable
 from mae_rad.training.settings import TrainingSettings
+from mae_rad.training.untrained_state import UntrainedState
 from mae_rad.training.weight_average import WeightAverage
 
 if not torch.cuda.is_available():
@@ -158,6 +159,7 @@ class Engine:
         self.objective = objective
         self._norm = float("nan")
         self.average = WeightAverage(objective, settings.optimizer.average_decay)
+        self._untrained = UntrainedState(objective)
         optimizer = torch.optim.AdamW(
             _parameter_groups(objective, settings.optimizer.weight_decay),
             lr=0.0,
@@ -182,8 +184,8 @@ class Engine:
         output: ObjectiveOutput = self._engine(batch)
         return output
 
-    def backward_and_step(self, loss: Tensor, learning_rate: float) -> None:
-        """Accumulate gradients; at the end of the step reduce, clip and update."""
+    def backward_and_step(self, loss: Tensor, learning_rate: float, progress: float) -> None:
+        """Accumulate gradients; at the end of the step, with ``progress`` of the run done, reduce, clip and update."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate * group[_RATE]
         self._engine.backward(loss)
@@ -197,6 +199,8 @@ class Engine:
             self._norm = float(self._engine.get_global_grad_norm())
             self._check_norm()
         if last:
+            with torch.no_grad():
+                self.objective.stepped(progress)
             self.average.update(int(self._engine.global_steps))
 
     def gradient_norm(self) -> float:
@@ -239,7 +243,7 @@ class Engine:
             The reason why this rank could not write its files; None without an error.
         """
         self._files.fault = None
-        client_state = {"mae_rad": state | self.average.state()}
+        client_state = {"mae_rad": state | self.average.state() | self._untrained.state()}
         self._engine.save_checkpoint(str(folder), tag=tag, client_state=client_state, save_latest=False)
         dist.barrier()
         return self._files.fault
@@ -273,6 +277,7 @@ class Engine:
                 moments["step"] = moments["step"].clone()
         state: dict[str, Any] = client["mae_rad"]
         self.average.load(state)
+        self._untrained.load(state)
         return state
 
 

@@ -109,6 +109,8 @@ def _train(
 
     for step in range(first_step, first_step if task.is_complete else optimizer.steps):
         heartbeat.set_step(step)
+        with meter.paused():
+            task.begin_step(step, folder, ranks)
         lr = learning_rate(step, optimizer)
         steps_done, is_last, is_end = step + 1, step + 1 == optimizer.steps, step + 1 in optimizer.segment_ends
         is_logged = steps_done % runtime.log_every == 0 or is_end
@@ -183,12 +185,10 @@ def _update(
             suspects = [] if output.loss.isfinite() else list(batch.keys)  # the loss of another rank is not finite
             _stop_before_update("the loss", step, lr, suspects, folder, ranks)
         try:
-            engine.backward_and_step(output.loss, lr)
+            engine.backward_and_step(output.loss, lr, min((step + 1) / optimizer.scheduled_steps, 1.0))
         except NonFiniteError:
             _stop_before_update("the gradient", step, lr, film_keys, folder, ranks)
-    return {
-        name: _mean_of_finite([metrics[name] for metrics in micro_batch_metrics]) for name in micro_batch_metrics[0]
-    }
+    return {name: _mean_of_finite([one[name] for one in micro_batch_metrics]) for name in micro_batch_metrics[0]}
 
 
 def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkpoints, Engine, int]:
@@ -208,6 +208,8 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
         # another folder than that of the run holds a converted copy, in the universal format of DeepSpeed
         engine = Engine(model, task.settings, ranks, universal=source != folder.checkpoints)
         step = engine.load(source, saved.tag)["step"] if saved else 0
+    if not step:
+        torch.no_grad()(engine.objective.stepped)(0.0)
     if ranks.first:
         folder.truncate_metrics(step)
     return checkpoints, engine, step

@@ -5,6 +5,8 @@ RUN/
   run.json          what a resumed run must share: settings that change results, checksums of all that it reads
   checkpoints/      step-0000500/ …, latest.json: see ``save_and_resume.py``
   encoder/          exported encoder: safetensors, preprocessing, model card (if one was trained)
+  encoders/         further encoders by name, such as the target of a self-distillation
+  rounds/           what an objective made at the start of its newest rounds, such as neighbours
   best.safetensors  best weights so far, with their step and metric (finetuning only, as the next two)
   predictor/        encoder and head: safetensors, calibration, operating points, model card
   evaluation/       tables, pictures and page of the final evaluation
@@ -38,7 +40,7 @@ from mae_rad.training.settings import TrainingSettings
 NON_FINITE_FILE = "non_finite.json"
 RUN_FILES = {
     "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE,
-    NON_FINITE_FILE, "best.safetensors", "predictor", "evaluation",
+    NON_FINITE_FILE, "best.safetensors", "predictor", "evaluation", "encoders", "rounds",
 }  # fmt: skip
 
 S = TypeVar("S", bound=TrainingSettings)
@@ -83,6 +85,8 @@ class RunFolder:
         self.path = settings.runtime.run_dir
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
+        self.encoders = self.path / "encoders"
+        self.rounds = self.path / "rounds"
         self.best = self.path / "best.safetensors"
         self.predictor = self.path / "predictor"
         self.evaluation = self.path / "evaluation"
@@ -164,7 +168,7 @@ class RunFolder:
         self._lock()
         remove_temporary(self.path, *RUN_FILES)
         self.checkpoints.mkdir(exist_ok=True)
-        for folder in (self.samples, self.checkpoints, self.evaluation):
+        for folder in (self.samples, self.checkpoints, self.evaluation, self.rounds):
             if folder.is_dir():
                 remove_temporary(folder)
         if not any(self.checkpoints.glob("step-*")):
@@ -180,7 +184,8 @@ class RunFolder:
         """
         for file in (self.best, self.path / "mlflow_run", self.path / NON_FINITE_FILE, *self.samples.glob("*.png")):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.evaluation, ignore_errors=True)
+        for folder in (self.evaluation, self.rounds):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def release(self) -> None:
         """Release the lock of the folder."""

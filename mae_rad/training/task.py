@@ -75,6 +75,15 @@ class TrainingTask(ABC):
     def training_flops(self, step: int) -> float:
         """FLOPs of a film, forward and backward, in optimiser step ``step``; NaN if unknown."""
 
+    def begin_step(self, step: int, folder: RunFolder, ranks: Ranks) -> None:  # noqa: B027 - does nothing by default
+        """Prepare an optimiser step, before its films are drawn; every rank calls it. Does nothing by default.
+
+        Args:
+            step: optimiser step, counted from 0.
+            folder: run folder.
+            ranks: rank of this process and number of ranks.
+        """
+
     def begin(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
         """Evaluate before the first step of this start, with the weights loaded; every rank calls it.
 

@@ -32,7 +32,7 @@ LEVELS: Mapping[str, int] = {
     "mae_rad/training": 7, "mae_rad/heads": 7,
     "mae_rad/objectives": 6,
     "mae_rad/losses": 5,
-    "mae_rad/encoders": 4,
+    "mae_rad/encoders": 4, "mae_rad/pairing": 4,
     "mae_rad/data": 3, "mae_rad/tracking": 3,
     "mae_rad": 2,
     "data_prep/cli": 9,

@@ -15,6 +15,8 @@ from mae_rad.cost.table import GIB, Machine, films_per_second, films_seen, films
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.objectives import SimCLRSettings
+from mae_rad.pairing.settings import PairSettings
 from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.deepspeed_engine import micro_batch_size
@@ -28,6 +30,7 @@ MODELS: dict[str, type[Settings]] = {
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
 }
+STRATEGIES = CONFIGS / "pairs"
 TRANSFORMS = CONFIGS / "augmentation"
 """Files of transforms, which have albumentations' own form."""
 REQUIRED = {CompareSettings: ["shards=PUBLIC", "out=OUT"]}
@@ -41,9 +44,20 @@ def test_every_file_of_transforms_loads_by_its_name(path: Path) -> None:
     assert "Off by default: " in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("path", sorted(STRATEGIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_strategy_of_pairs_loads_by_its_name(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    chosen = SimCLRSettings.model_validate({"pairs": path.stem}).pairs
+    assert chosen == PairSettings.model_validate({"name": path.stem} | yaml.safe_load(text))
+    assert text.startswith("# ")
+    again = SimCLRSettings.model_validate(SimCLRSettings(pairs=chosen).model_dump(mode="json"))
+    assert again.pairs == chosen  # as a run records it
+    assert (chosen == PairSettings()) == (path.stem == "e0_instance")
+
+
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent != TRANSFORMS],
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent not in {TRANSFORMS, STRATEGIES}],
     ids=lambda path: str(path.relative_to(CONFIGS)),
 )
 def test_every_config_loads(path: Path) -> None:

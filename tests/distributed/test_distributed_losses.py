@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from mae_rad.data.batch import Batch, Members, Patches, View
 from mae_rad.losses import (
     barlow_twins,
     cc_cluster,
@@ -38,7 +39,10 @@ from mae_rad.losses import (
     vicreg,
     y_aware,
 )
+from mae_rad.losses.contrastive import view_similarity
 from mae_rad.objectives.projection_head import AllRankBatchNorm
+from mae_rad.pairing.relations import Shown, relate
+from mae_rad.pairing.settings import PairSettings
 
 WORLD, FILMS, WIDTH, DIM = 2, 6, 10, 8
 SEED = 2
@@ -55,6 +59,7 @@ def films() -> dict[str, Tensor]:
         "film": torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 2, 9, 10, 11]),
         "study": torch.tensor([0, 0, 2, 3, 4, 5, 3, 7, 2, 9, 9, 0]),
         "labels": torch.tensor([1, 1, 2, 2, 3, 4, 1, 2, 5, 6, 7, 8]),
+        "position": torch.arange(WORLD * FILMS),
         "age": torch.tensor([40, 41, 7, 7.5, 40, torch.nan, 39, 80, 7, 41, torch.nan, 40], dtype=torch.float64),
     }
 
@@ -78,6 +83,26 @@ def weighted(z0: Tensor, z1: Tensor, x: dict[str, Tensor]) -> Tensor:
     everyone = gather_columns(x["labels"])
     weights = (x["labels"][:, None] == everyone[None]) / (1.0 + everyone)
     return pair_nce(z0 @ gather_columns(z1).T, weights, (everyone / 3.0).expand_as(weights) * ~(everyone == 7))
+
+
+def related(z0: Tensor, z1: Tensor, x: dict[str, Tensor]) -> Tensor:
+    """Relations of every kind; the second view of each second film shows the film before it."""
+    views = {name: View(Patches(z, z, z)) for name, z in (("a", z0), ("b", z1))}
+    shown = {
+        name: Members(x["position"], torch.full_like(x["film"], view), x["film"] - view * (x["film"] % 2), x["study"],
+                      x["study"])
+        for view, name in enumerate(views)
+    }  # fmt: skip
+    meta = {"age": x["age"].float(), "label.found": x["labels"] % 4 - 1, "part": x["labels"] % 2}
+    rows = Shown.of(Batch(views, (), shown, dict.fromkeys(views, meta)), list(views))
+    relation = [
+        "film",
+        {"kernel": "age", "sigma": 5, "within": ["part"]},
+        {"agreement": ["label.*"], "nearest": 3},
+        {"conflict": ["label.found"], "within": ["part"], "weight": 2},
+    ]
+    pairs = PairSettings.model_validate({"relation": relation})
+    return pair_nce(view_similarity(z0, z1, 0.1), *relate(pairs.relation, rows, rows.each(gather_columns)))
 
 
 def moved(z: Tensor) -> Tensor:
@@ -120,6 +145,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]] = {
     "sinkhorn": lambda z0, z1, x: (sinkhorn(z0.detach() / 9, 0.05, 4) * z1).sum(dim=1).mean(),
     "dec": deep_clusters,
     "scan": lambda z0, z1, x: scan(z0, z1, 5.0),
+    "relations": related,
     "cc_cluster": lambda z0, z1, x: cc_cluster(z0, z1, 0.7),
 }
 

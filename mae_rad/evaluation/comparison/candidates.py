@@ -47,6 +47,8 @@ class Candidate:
         other_films: it was trained on other shards, which may contain test patients.
         about: description in one line.
         is_ceiling: what is possible on these films: other encoders are read towards its score.
+        labels_fraction: share of the patients whose labels its pretraining read; it is compared at such a share of the
+            labels and larger ones.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Candidate:
     other_films: bool = False
     about: str = ""
     is_ceiling: bool = False
+    labels_fraction: float = 0.0
 
     @property
     def role(self) -> Role:
@@ -142,6 +145,7 @@ def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha25
         else entry.other_films,
         about=", ".join(filter(None, (entry.about, _description(card, pretraining)))),
         is_ceiling=entry.role == "ceiling",
+        labels_fraction=float(provenance.get("labels_fraction") or 0.0),
     )
 
 
@@ -160,6 +164,11 @@ def _description(card: EncoderCard, pretraining: PretrainSettings | None) -> str
         for key in ("objective", "steps", "films_seen")
         if key in provenance
     ]
+    if provenance.get("pairs"):
+        parts.append(f"pairs {provenance['pairs']}")
+    if provenance.get("labels_read"):
+        share = float(provenance.get("labels_fraction") or 1.0)
+        parts.append(f"read labels of {share:.0%} of the patients in pretraining: {provenance['labels_read']}")
     if provenance.get("labels"):
         parts.append(f"trained with labels of all its training films: {provenance['labels']}")
     if card.encoder.film_vector not in LAST_BLOCK_POOLS:

@@ -91,19 +91,24 @@ class ComparisonInputs(NamedTuple):
             out &= ~mask
         return out
 
-    def encoders_of(self, choice: int) -> list[EmbeddedCandidate]:
+    def encoders_of(self, choice: int, fraction: float) -> list[EmbeddedCandidate]:
         """Return the encoders for which choice number ``choice`` selects a vector that no earlier choice selects.
 
-        At an equal width these are all encoders, or none if no vector is wider.
+        At an equal width these are all encoders, or none if no vector is wider. Encoders whose pretraining read more
+        labels than ``fraction`` are left out.
         """
         *before, tokens_and_pool = self.settings.choices[: choice + 1]
         if tokens_and_pool.components and not any(encoder.is_wider(tokens_and_pool) for encoder in self.encoders):
             return []
         return [
             encoder
-            for encoder in self.encoders
+            for encoder in self.encoders_with(fraction)
             if encoder.tokens_and_pool(tokens_and_pool) not in [encoder.tokens_and_pool(other) for other in before]
         ]
+
+    def encoders_with(self, fraction: float) -> list[EmbeddedCandidate]:
+        """Return the encoders whose pretraining read no more labels than ``fraction``."""
+        return [encoder for encoder in self.encoders if encoder.candidate.labels_fraction <= fraction]
 
 
 def compare(inputs: ComparisonInputs) -> ComparisonOutput:
@@ -137,12 +142,16 @@ def _probe_rows(inputs: ComparisonInputs) -> Iterator[Row]:
     ]
     attentive = _attentive_outputs(inputs, fractions) if TOKENS in settings.probes else {}
     on_vectors = [probe for probe in settings.probes if probe != TOKENS]
-    count = sum(len(inputs.encoders_of(choice)) for choice, _ in places) * len(inputs.plans) * len(on_vectors)
+    count = (
+        sum(len(inputs.encoders_of(choice, fraction)) for choice, fraction in places)
+        * len(inputs.plans)
+        * len(on_vectors)
+    )
     progress = Progress("compare", "probes", count)
     for plan in inputs.plans:
         for probe in on_vectors:
             for choice, fraction in places:
-                encoders = inputs.encoders_of(choice)
+                encoders = inputs.encoders_of(choice, fraction)
                 outputs = probe_vectors(
                     plan, encoders, probe, choices[choice], fraction, lambda name: progress.add(note=name)
                 )
@@ -156,11 +165,14 @@ def _attentive_outputs(
     inputs: ComparisonInputs, fractions: Sequence[float]
 ) -> dict[float, dict[str, dict[str, list[ProbeOutput]]]]:
     """Return label fraction → task → encoder → output of the attentive probe per draw."""
-    encoders_with_tokens = [encoder for encoder in inputs.encoders if encoder.tokens is not None]
-    progress = Progress("attentive probe", "trainings", len(fractions) * len(encoders_with_tokens))
+    encoders = {
+        fraction: [encoder for encoder in inputs.encoders_with(fraction) if encoder.tokens is not None]
+        for fraction in fractions
+    }
+    progress = Progress("attentive probe", "trainings", sum(map(len, encoders.values())))
     outputs = {
         fraction: probe_tokens(
-            inputs.plans, encoders_with_tokens, fraction, inputs.settings.seed, lambda name: progress.add(note=name)
+            inputs.plans, encoders[fraction], fraction, inputs.settings.seed, lambda name: progress.add(note=name)
         )
         for fraction in fractions
     }

@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from mae_rad.data.batch import Batch, Patches, View
+from mae_rad.data.batch import Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.objectives import FILM, SimCLRSettings
+from tests.builders.pairs.film_batch import film_batch
 
 
 def measure(films: int, tokens: int, at_once: int | None, gradients: Path) -> dict[str, float]:
@@ -38,7 +39,7 @@ def measure(films: int, tokens: int, at_once: int | None, gradients: Path) -> di
         )
         for name in ("a", "b")
     }
-    batch = Batch(views, torch.arange(films), torch.arange(films), ())
+    batch = film_batch(views, torch.arange(films))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     loss = objective(batch).loss

@@ -19,6 +19,7 @@ from mae_rad.objectives import FILM, Objective
 from mae_rad.pretraining.run_flops import flops_per_film
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.matmul_throughput import measure_matmul_rate
+from tests.builders.pairs.film_batch import film_batch
 
 MAE_CONFIG = Path(__file__).resolve().parents[3] / "configs" / "pretrain" / "mae.yaml"
 FILMS = 4
@@ -56,8 +57,7 @@ def step(chosen: PretrainSettings) -> tuple[Objective, Batch]:
     for name, spec in chosen.objective.views().items():
         visible, predicted = spec.budgets
         views[name] = View(_patches(visible or spec.tokens), _patches(predicted) if predicted else None)
-    number = torch.arange(FILMS)
-    return objective, Batch(views, number, number, tuple(map(str, range(FILMS))))
+    return objective, film_batch(views, torch.arange(FILMS))
 
 
 def _patches(count: int) -> Patches:

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mae_rad.losses import clip, nt_xent, pair_nce, supcon
-from mae_rad.losses.positive_pairs import Members, film_relation
 
 
 def cosines(a: Tensor, b: Tensor, temperature: float) -> Tensor:
@@ -108,14 +107,6 @@ def test_films_of_one_study_are_not_negatives_of_each_other() -> None:
     assert float(nt_xent(z0, z1, 0.2, film=film, study=study)) == pytest.approx(expected, abs=1e-13)
     only_study = float(nt_xent(z0, z1, 0.2, film=film, study=torch.zeros(5, dtype=torch.int64)))
     assert only_study == pytest.approx(0, abs=1e-12)
-
-
-def test_all_views_of_a_repeated_film_are_positives() -> None:
-    film, study = torch.tensor([4, 5, 4]), torch.tensor([1, 1, 1])
-    places = torch.arange(3)
-    weights, mask = film_relation(Members(places, film, study), Members(places, film, study))
-    assert weights.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
-    assert mask.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
 
 
 def test_order_of_films_does_not_matter() -> None:

@@ -44,7 +44,7 @@ def batch(pixels: Tensor, visible: Tensor, predicted: Tensor, content: Tensor | 
 
     film = torch.arange(len(pixels))
     views = {"film": View(take(visible), take(predicted), content)}
-    return Batch(views, film, film, tuple(map(str, film.tolist())))
+    return Batch(views, tuple(map(str, film.tolist())))
 
 
 def masked_batch(content: Tensor | None = None, predict: int | None = None) -> Batch:

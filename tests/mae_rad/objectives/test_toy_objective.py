@@ -102,10 +102,8 @@ def test_an_objective_of_the_table_is_read_by_its_name(tmp_path: Path) -> None:
     assert isinstance(chosen, BrightnessSettings) and chosen.width == 4
     with pytest.raises(SettingsError, match=r"unknown setting 'objective.widht' .*did you mean 'objective.width'"):
         settings(tmp_path, tmp_path / "run", "objective.widht=4")
-    with pytest.raises(
-        SettingsError, match="name must be one of mae, simclr, simsiam, barlow_twins, vicreg, brightness, not dino"
-    ):
-        settings(tmp_path, tmp_path / "run", "objective.name=dino")
+    with pytest.raises(SettingsError, match=r"name must be one of mae, simclr, .*, brightness, not other"):
+        settings(tmp_path, tmp_path / "run", "objective.name=other")
 
 
 def test_it_is_costed_by_its_own_count(tmp_path: Path) -> None:

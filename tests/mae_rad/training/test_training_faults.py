@@ -52,14 +52,14 @@ def _pretrain_poisoned(
 
     update = Engine.backward_and_step
 
-    def unchanged(self: Engine, loss: torch.Tensor, rate: float) -> None:
+    def unchanged(self: Engine, loss: torch.Tensor, rate: float, progress: float) -> None:
         def weights() -> list[torch.Tensor]:  # under stage 3 a rank keeps its part of each
             return [getattr(weight, "ds_tensor", weight).detach().clone() for weight in self.objective.parameters()]
 
         before = weights()
         assert all(weight.numel() for weight in before)
         try:
-            update(self, loss, rate)
+            update(self, loss, rate, progress)
         except NonFiniteError:
             assert all(map(torch.equal, before, weights())), "the weights were updated"
             raise

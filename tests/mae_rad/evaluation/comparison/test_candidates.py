@@ -7,8 +7,10 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, WeightsError
 from mae_rad.evaluation.comparison.candidates import Candidate, find_candidates
+from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget
 from mae_rad.evaluation.comparison.differences import encoder_pairs
+from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE, RAW_PIXELS, is_self_supervised
 from mae_rad.export.encoder_folder import save_encoder
@@ -88,6 +90,15 @@ def test_methods_are_those_that_the_encoder_states(tmp_path):
     assert candidates[3].budget is None
     (one,) = found([], encoders=[{"run": tmp_path / "a", "method": "imported", "name": "elsewhere"}])
     assert (one.name, one.method) == ("elsewhere", "imported")
+
+
+def test_an_encoder_that_read_labels_is_compared_at_no_smaller_share_of_them(tmp_path):
+    read = {"pairs": "e13_fracture", "labels_read": "fracture", "labels_fraction": 0.1}
+    candidates = found([run(tmp_path / "a", "simclr"), run(tmp_path / "b", "simclr", **read)])
+    assert [one.labels_fraction for one in candidates] == [0.0, 0.1]
+    assert "pairs e13_fracture, read labels of 10% of the patients in pretraining: fracture" in candidates[1].about
+    inputs = ComparisonInputs([EmbeddedCandidate(one, {}) for one in candidates], *[None] * 6)
+    assert [len(inputs.encoders_with(fraction)) for fraction in (0.01, 0.1, 1.0)] == [1, 2, 2]
 
 
 def test_random_encoders_and_pixels_follow_the_runs(tmp_path):
