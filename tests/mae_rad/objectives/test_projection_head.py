@@ -58,5 +58,5 @@ def test_a_divided_batch_is_refused() -> None:
 
 
 def test_earlier_hashes_stay_valid() -> None:
-    assert SimCLRSettings().off == {"transforms", "head_norm"}
+    assert SimCLRSettings().off == {"transforms", "head_norm", "pairs"}
     assert "head_norm" not in SimCLRSettings(head_norm="batch").off
