@@ -1,8 +1,9 @@
 """Statistics of the pairs of a strategy, in the forward passes that a run would draw.
 
-For vectors i of row and j of column, w says how much j pulls i, d how much it pushes (``mae_rad.pairing.relations``). What
-pulls counts by its share of the row, w_ij / sum_j w_ij, as in the loss; what pushes by d. The other view of a draw counts
-among what pulls; what shows the film of the row itself is no pair of films, and is left out but of ``scanner``.
+For vectors i of row and j of column, w says how much j pulls i, d how much it pushes
+(``mae_rad.pairing.relations``). What pulls counts by its share of the row, w_ij / sum_j w_ij, as in the loss; what
+pushes by d. The other view of a draw is among what pulls; what shows the film of the row itself is no pair of films and
+counts for ``scanner`` only.
 """
 
 import math

@@ -11,7 +11,6 @@ from data_prep.folder_url import PublicFolder, folder_name
 from data_prep.pages.plot_style import save_png
 from data_prep.settings import load
 from data_prep.shard_format.rare_values import MIN_PATIENTS
-from mae_rad.data.shard_checks import check_shards_complete
 from mae_rad.data.shard_reader import ShardIndex, numbered
 from mae_rad.errors import SettingsError
 from mae_rad.evaluation.pairs.asked_labels import read_asked
@@ -99,7 +98,6 @@ def count_strategies(runs: Sequence[PretrainSettings], *, passes: int = PASSES) 
     data, names = runs[0].data, [run.objective.strategy.name for run in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f"two strategies are called {twice[0]}. Give each once, or a name in its file")
-    check_shards_complete(data.shards, data.generations)
     index = ShardIndex(data.shards, **data.source)
     keys, patients = index.table["key"].to_pylist(), numbered(index.table["patient"])
     found: dict[str, PairStatistics] = {}

@@ -49,7 +49,8 @@ def relation_name(relation: Relation) -> str:
         relation: the relation.
     """
     values: Mapping[str, object] = relation.model_dump(mode="json", exclude_unset=True)
-    return ", ".join(f"{name} {_text(value)}" for name, value in values.items())
+    named = sorted(values.items(), key=lambda item: item[0] == "within")
+    return ", ".join(f"{name} {_text(value)}" for name, value in named)
 
 
 def _text(value: object) -> str:

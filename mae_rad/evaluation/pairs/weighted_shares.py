@@ -63,5 +63,5 @@ class TellsApart:
 
     @property
     def auroc(self) -> float:
-        """AUROC of predicting from the equal value that a pair pulls: 0.5 is chance; NaN as of :class:`WeightedShare`."""
+        """AUROC of predicting from the equal value that a pair pulls: 0.5 is chance; NaN of fewer than MIN_PATIENTS."""
         return 0.5 + 0.5 * (self.pulling.value - self.pushing.value)
