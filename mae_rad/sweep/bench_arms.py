@@ -1,0 +1,109 @@
+"""The arms of a benchmark of pairs: every strategy, and other methods, under each of some settings."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.settings import load
+from mae_rad.errors import SettingsError
+from mae_rad.pairing.settings import INSTANCE, PairSettings
+from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.sweep.arms import Arm, read_arms
+from mae_rad.sweep.axes import read_axes
+
+_SEED = "seed"
+
+
+class BenchArm(NamedTuple):
+    """A training of a benchmark.
+
+    Attributes:
+        arm: the training.
+        strategy: name of the strategy, or of another method.
+        setting: what it shares with the strategies that it is compared with; empty where there is one only.
+    """
+
+    arm: Arm[PretrainSettings]
+    strategy: str
+    setting: str
+
+    @property
+    def group(self) -> str:
+        """Name in the comparison: equal for runs that differ in their seed only."""
+        return in_group(self.strategy, self.setting)
+
+    @property
+    def pairs(self) -> PairSettings:
+        """The strategy."""
+        return self.arm.settings.objective.strategy
+
+
+def in_group(strategy: str, setting: str) -> str:
+    """Name of the runs of a strategy under a setting.
+
+    Args:
+        strategy: its name.
+        setting: the setting.
+    """
+    return f"{strategy}, {setting}" if setting else strategy
+
+
+def bench_arms(
+    strategies: Sequence[str],
+    config: Path,
+    settings: Sequence[str],
+    *,
+    named: Sequence[str],
+    over: Sequence[str],
+    films: int | None,
+    out: Path,
+) -> list[BenchArm]:
+    """Resolve the arms; e0_instance, with which all are compared, is always among them, and the last.
+
+    Args:
+        strategies: names of configs/pairs, or files.
+        config: YAML settings of a pretraining.
+        settings: ``key=value`` settings of all arms.
+        named: ``NAME: key=value …`` each: other methods, with the same pairs as e0_instance.
+        over: ``key=value,value,…`` each: every arm is trained once for every combination.
+        films: films drawn by an arm (default: those of the config).
+        out: folder of the run folders.
+
+    Raises:
+        SettingsError: a setting is wrong, or two strategies have the same name.
+    """
+    axes = read_axes(over, settings)
+    if ranges := [axis.key for axis in axes if axis.range]:
+        raise SettingsError(f"--over {ranges[0]} is a range, of which nothing draws values here. Give a list")
+    if fixed := [text for text in settings if text.partition("=")[0] == "objective.pairs"]:
+        raise SettingsError(f"{fixed[0]}: the strategies of a benchmark are given by name or file. Leave it out")
+    methods = {name: f"objective.pairs={place}" for name, place in _names(strategies, config, settings).items()}
+    for text in named:
+        name, _, overrides = text.partition(":")
+        if name.strip() in methods:
+            raise SettingsError(f"--arm {name.strip()} has the name of a strategy. Give it another")
+        methods[name.strip()] = overrides.strip()
+    methods[INSTANCE] = methods.pop(INSTANCE, f"objective.pairs={INSTANCE}")
+    made = []
+    for name, overrides in methods.items():
+        for values in itertools.product(*([(axis.key, value) for value in axis.values] for axis in axes)):
+            setting = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values if key != _SEED)
+            full = "_".join([name, *(f"{key.rpartition('.')[2]}-{value}" for key, value in values)])
+            words = " ".join([overrides, *(f"{key}={value}" for key, value in values)])
+            made.append((f"{full}: {words}", name, setting))
+    arms = read_arms(
+        config, settings, over=[], named=[text for text, _, _ in made], out=out, films=films, equal_flops=False
+    )
+    return [BenchArm(arm, name, setting) for arm, (_, name, setting) in zip(arms, made, strict=True)]
+
+
+def _names(strategies: Sequence[str], config: Path, settings: Sequence[str]) -> dict[str, str]:
+    """Name of each strategy → how it was given."""
+    places: dict[str, str] = {}
+    for place in strategies:
+        name = load(PretrainSettings, config, [*settings, f"objective.pairs={place}"]).objective.strategy.name
+        if name in places:
+            raise SettingsError(f"two strategies are called {name}. Give each once, or a name in its file")
+        places[name] = place
+    return places
