@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.folder_url import PublicFolder, folder_name
+from data_prep.folder_url import folder_name
 from data_prep.pages.plot_style import save_png
 from data_prep.settings import load
 from data_prep.shard_format.rare_values import MIN_PATIENTS
@@ -43,11 +43,11 @@ class CountedStrategies(NamedTuple):
 
 
 def pair_stats(
-    shards: Sequence[PublicFolder],
+    shards: Sequence[str],
+    *,
     pairs: Sequence[str],
     config: Path,
     settings: Sequence[str],
-    *,
     passes: int = PASSES,
     out: Path | None = None,
 ) -> str:
@@ -68,18 +68,20 @@ def pair_stats(
         SettingsError: a setting or the name of a strategy is wrong.
         UserError: shards are missing or damaged.
     """
+    if not shards or not pairs:
+        raise SettingsError("give public folders, and strategies: mae-rad pairs stats SHARDS… --pairs NAME|FILE …")
     if passes < 1:
         raise SettingsError(f"--passes must be 1 or more, not {passes}")
     if out is not None and out.exists() and not out.is_dir():
         raise SettingsError(f"--out {out} is a file. Give a folder")
-    places = f"data.shards={[str(folder) for folder in shards]}"
+    places = f"data.shards={list(shards)}"
     runs = [load(PretrainSettings, config, [places, *settings, f"objective.pairs={one}"]) for one in pairs]
     counted = count_strategies(runs, passes=passes)
     text = statistics_text(counted.found, counted.warnings)
     if out is None:
         return text
     out.mkdir(parents=True, exist_ok=True)
-    _write(counted, out)
+    write_counted(counted, out)
     _track(counted, runs[0], out, passes)
     return f"{text}\n\ntable: {out / 'pairs.csv'}, a picture of each strategy beside it"
 
@@ -123,7 +125,13 @@ def count_strategies(runs: Sequence[PretrainSettings], *, passes: int = PASSES) 
     return CountedStrategies(found, warnings, index.dataset_sha256)
 
 
-def _write(counted: CountedStrategies, out: Path) -> None:
+def write_counted(counted: CountedStrategies, out: Path) -> None:
+    """Write the table, and a picture of each strategy.
+
+    Args:
+        counted: statistics of strategies.
+        out: existing folder.
+    """
     rows = [
         row for name, found in counted.found.items() for row in statistics_rows(name, found, counted.warnings[name])
     ]

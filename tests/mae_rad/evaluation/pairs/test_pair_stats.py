@@ -128,7 +128,7 @@ def test_what_cannot_be_trained_is_said_and_the_others_are_counted(public: Path)
 
 def test_table_and_pictures_are_written(public: Path, tmp_path: Path) -> None:
     strategies = ["e0_instance", "e5_part_and_view"]
-    text = pair_stats([public], strategies, CONFIG, SMALL, passes=3, out=tmp_path / "stats")
+    text = pair_stats([str(public)], pairs=strategies, config=CONFIG, settings=SMALL, passes=3, out=tmp_path / "stats")
     assert all(name in text for name in strategies)
     assert (tmp_path / "stats" / "e5_part_and_view.png").stat().st_size > 1000
     with (tmp_path / "stats" / "pairs.csv").open() as file:
@@ -136,4 +136,4 @@ def test_table_and_pictures_are_written(public: Path, tmp_path: Path) -> None:
     assert {row["strategy"] for row in rows} == set(strategies)
     assert not any("rare" in row["of"] for row in rows)
     with pytest.raises(SettingsError, match="1 or more"):
-        pair_stats([public], strategies, CONFIG, SMALL, passes=0)
+        pair_stats([str(public)], pairs=strategies, config=CONFIG, settings=SMALL, passes=0)

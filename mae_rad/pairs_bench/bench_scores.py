@@ -1,4 +1,4 @@
-"""The results of a benchmark of pairs: what every strategy gains over e0_instance, its rank, shortcuts, gaps, overhead."""
+"""The results of a benchmark of pairs: gain of every strategy over e0_instance, rank, shortcuts, gaps and overhead."""
 
 import json
 import math
@@ -16,13 +16,12 @@ from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import Row
 from mae_rad.evaluation.statistics.intervals import Interval, holm
 from mae_rad.pairing.settings import INSTANCE
-from mae_rad.sweep.bench_arms import BenchArm, in_group
+from mae_rad.pairs_bench.bench_arms import BenchArm, in_group
 
 RANKED = "linear"
 """Probe by which strategies are ranked, with all labels."""
 CIRCULAR = "circular"
 """Verdict of a row whose strategy read what is asked."""
-_SHOWN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def summaries(found: Sequence[Gain], rows: Sequence[Row], arms: Sequence[BenchAr
     made = []
     for group, arm in {arm.group: arm for arm in arms}.items():
         own = [g for g in headline if (g.strategy, g.setting) == (arm.strategy, arm.setting) and not g.is_circular]
-        of_group = [ranks[id(gain)] for gain in own]
+        of_group = [ranks[_key(gain)] for gain in own]
         differences = [gain.difference.value for gain in own if gain.difference]
         reference = speeds.get(in_group(INSTANCE, arm.setting))
         speed = speeds.get(group)
@@ -170,14 +169,18 @@ def summaries(found: Sequence[Gain], rows: Sequence[Row], arms: Sequence[BenchAr
     return made
 
 
-def _ranks(headline: Sequence[Gain]) -> dict[int, float]:
+def _ranks(headline: Sequence[Gain]) -> dict[tuple[str, str, str], float]:
     """Rank of each row among the strategies that did not read its task, under its setting; 1 is best."""
-    ranks: dict[int, float] = {}
+    ranks: dict[tuple[str, str, str], float] = {}
     for task, setting in dict.fromkeys((gain.task, gain.setting) for gain in headline):
         own = [gain for gain in headline if (gain.task, gain.setting) == (task, setting) and not gain.is_circular]
         values = [-gain.value.value for gain in own]
-        ranks |= {id(gain): float(rank) for gain, rank in zip(own, rankdata(values), strict=True)}
+        ranks |= {_key(gain): float(rank) for gain, rank in zip(own, rankdata(values), strict=True)}
     return ranks
+
+
+def _key(gain: Gain) -> tuple[str, str, str]:
+    return gain.strategy, gain.setting, gain.task
 
 
 def _gaps(results: ComparisonResults, group: str, tasks: Sequence[str]) -> dict[str, float]:
@@ -206,4 +209,4 @@ def _films_per_second(run: Path) -> list[float]:
     log = run / "metrics.jsonl"
     lines = map(json.loads, log.read_text(encoding="utf-8").splitlines()) if log.is_file() else ()
     values = [line.get("films_per_second") for line in lines]
-    return [value for value in values if isinstance(value, int | float) and math.isfinite(value) and value > _SHOWN]
+    return [value for value in values if isinstance(value, int | float) and math.isfinite(value) and value > 0]

@@ -1,6 +1,7 @@
 """The arms of a benchmark of pairs: every strategy, and other methods, under each of some settings."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +10,11 @@ from data_prep.settings import load
 from mae_rad.errors import SettingsError
 from mae_rad.pairing.settings import INSTANCE, PairSettings
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.sweep.arms import Arm, read_arms
+from mae_rad.sweep.arms import Arm, make_arms, named_arm
 from mae_rad.sweep.axes import read_axes
 
 _SEED = "seed"
+_UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 class BenchArm(NamedTuple):
@@ -78,24 +80,29 @@ def bench_arms(
         raise SettingsError(f"--over {ranges[0]} is a range, of which nothing draws values here. Give a list")
     if fixed := [text for text in settings if text.partition("=")[0] == "objective.pairs"]:
         raise SettingsError(f"{fixed[0]}: the strategies of a benchmark are given by name or file. Leave it out")
-    methods = {name: f"objective.pairs={place}" for name, place in _names(strategies, config, settings).items()}
-    for text in named:
-        name, _, overrides = text.partition(":")
-        if name.strip() in methods:
-            raise SettingsError(f"--arm {name.strip()} has the name of a strategy. Give it another")
-        methods[name.strip()] = overrides.strip()
-    methods[INSTANCE] = methods.pop(INSTANCE, f"objective.pairs={INSTANCE}")
-    made = []
-    for name, overrides in methods.items():
-        for values in itertools.product(*([(axis.key, value) for value in axis.values] for axis in axes)):
-            setting = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values if key != _SEED)
-            full = "_".join([name, *(f"{key.rpartition('.')[2]}-{value}" for key, value in values)])
-            words = " ".join([overrides, *(f"{key}={value}" for key, value in values)])
-            made.append((f"{full}: {words}", name, setting))
-    arms = read_arms(
-        config, settings, over=[], named=[text for text, _, _ in made], out=out, films=films, equal_flops=False
-    )
-    return [BenchArm(arm, name, setting) for arm, (_, name, setting) in zip(arms, made, strict=True)]
+    methods = {name: (f"objective.pairs={place}",) for name, place in _names(strategies, config, settings).items()}
+    for name, overrides in map(named_arm, named):
+        if name in methods:
+            raise SettingsError(f"--arm {name} has the name of a strategy. Give it another")
+        methods[name] = overrides
+    methods[INSTANCE] = methods.pop(INSTANCE, (f"objective.pairs={INSTANCE}",))
+    combinations = list(itertools.product(*([(axis.key, value) for value in axis.values] for axis in axes)))
+    made = [(name, values) for name in methods for values in combinations]
+    given = [(_folder(name, values), (*methods[name], *(f"{k}={v}" for k, v in values))) for name, values in made]
+    arms = make_arms(config, settings, given, out=out, films=films, equal_flops=False)
+    return [
+        BenchArm(arm, name, " ".join(f"{_last(key)}={value}" for key, value in values if key != _SEED))
+        for arm, (name, values) in zip(arms, made, strict=True)
+    ]
+
+
+def _folder(name: str, values: Sequence[tuple[str, str]]) -> str:
+    """Name of a run folder: the strategy, then the last part of each key with its value."""
+    return _UNFIT_FOR_A_NAME.sub("-", "_".join([name, *(f"{_last(key)}-{value}" for key, value in values)]))
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _names(strategies: Sequence[str], config: Path, settings: Sequence[str]) -> dict[str, str]:
