@@ -3,10 +3,9 @@ r"""Judge strategies of pairs: statistics before any training, and a benchmark o
     mae-rad pairs stats SHARDS… --pairs e0_instance e1_study n4_matched_negatives --out stats
     mae-rad pairs bench configs/pairs/*.yaml --out bench --films 16000 data.shards=PUBLIC
 
-stats reads index and labels of the training films, and counts the pairs of the batches that a run would draw. bench
-trains every strategy with the same settings and compares the encoders with that of e0_instance; the same command
-continues it, and several workers may run it on one folder. Exit codes of bench: 0 done; 3 a training failed; 75 one
-stopped early.
+stats counts the pairs of the batches that a run would draw, from index and labels of the training films. bench trains
+every strategy with the same settings and compares the encoders; the same command continues it, and several workers may
+run it on one folder. Exit codes of bench: 0 done; 3 a training failed; 75 one stopped early.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from mae_rad.cli.command_parser import add_config, command_parser
 from mae_rad.command_line import run
 
 _STATS, _BENCH = ("pairs", "passes"), ("arm", "over", "films", "side_by_side")
-"""Options of one action alone."""
 
 
 def build_parser() -> CommandParser:
@@ -33,7 +31,7 @@ def build_parser() -> CommandParser:
     add("--arm", action="append", default=[], metavar="'NAME: key=value …'", help="bench: another method")
     add("--over", action="append", default=[], metavar="key=a,b,…", help="bench: everything once for each value")
     add("--films", type=int, metavar="N", help="bench: films drawn by each (default: as in the config)")
-    add("--side_by_side", type=int, default=1, metavar="N", help="bench: trainings at a time (default: 1)")
+    add("--side_by_side", type=int, default=1, metavar="N", help="bench: at a time (default: 1)")
     add_config(parser, "compare", option="--compare", default="pairs")
     return parser
 
@@ -43,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     given = vars(parser.parse_intermixed_args(arguments))
     is_stats, words, pairs = given.pop("action") == "stats", given.pop("words"), given["pairs"]
-    names = [word for word in words if "=" not in word]
-    given |= {"settings": [word for word in [*words, *pairs] if "=" in word]}
-    given |= {"pairs": [word for word in pairs if "=" not in word]}
+    names, given["pairs"] = ([word for word in some if "=" not in word] for some in (words, pairs))
+    given["settings"] = [word for word in [*words, *pairs] if "=" in word]
     for name in _BENCH if is_stats else _STATS:
         if given.pop(name) != parser.get_default(name):
             parser.error(f"--{name} is for {'bench' if is_stats else 'stats'}. Leave it out")
@@ -54,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_stats:
             from mae_rad.evaluation.pairs.pair_stats import pair_stats
 
-            given.pop("compare")
-            print(pair_stats(names, **given))
+            print(pair_stats(names, **{name: value for name, value in given.items() if name != "compare"}))
             return 0
         from mae_rad.pairs_bench.run_pairs_bench import run_pairs_bench
 
