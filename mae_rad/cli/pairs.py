@@ -3,9 +3,8 @@ r"""Judge strategies of pairs: statistics before any training, and a benchmark o
     mae-rad pairs stats SHARDS… --pairs e0_instance e1_study n4_matched_negatives --out stats
     mae-rad pairs bench configs/pairs/*.yaml --out bench --films 16000 data.shards=PUBLIC
 
-stats counts the pairs of the batches that a run would draw, from index and labels of the training films. bench trains
-every strategy with the same settings and compares the encoders; the same command continues it, and several workers may
-run it on one folder. Exit codes of bench: 0 done; 3 a training failed; 75 one stopped early.
+stats counts the pairs of the batches that a run would draw, from index and labels. bench trains all strategies alike and
+compares the encoders; the same command continues it. Exit codes: 0 done; 3 a training failed; 75 one stopped early.
 """
 
 from collections.abc import Sequence
@@ -20,8 +19,7 @@ _STATS, _BENCH = ("pairs", "passes"), ("arm", "over", "films", "side_by_side")
 
 def build_parser() -> CommandParser:
     """Build the parser of the command."""
-    parser = command_parser("pairs", __doc__)
-    add = parser.add_argument
+    add = (parser := command_parser("pairs", __doc__)).add_argument
     add("action", choices=["stats", "bench"], help="what to do")
     add("words", nargs="*", metavar="NAME|key=value", help="stats: public folders; bench: strategies; settings")
     add("--pairs", nargs="+", default=[], metavar="NAME|FILE", help="stats: strategies, of configs/pairs")

@@ -16,8 +16,8 @@ from mae_rad.evaluation.pairs.pair_statistics import PairStatistics
 from mae_rad.evaluation.results import display_names
 from mae_rad.evaluation.statistics.intervals import Interval
 from mae_rad.pairing.settings import INSTANCE
-from mae_rad.pairs_bench.bench_prediction import Prediction, draw_prediction
-from mae_rad.pairs_bench.bench_scores import RANKED, Gain, Summary
+from mae_rad.pairs_bench.bench_prediction import RankPrediction, draw_prediction
+from mae_rad.pairs_bench.bench_scores import RANKED, Gain, StrategySummary
 
 TABLE, SUMMARY, PAGE = "pairs_bench.csv", "pairs_summary.csv", "pairs.html"
 
@@ -37,8 +37,8 @@ class BenchResults:
     """
 
     gains: Sequence[Gain]
-    summaries: Sequence[Summary]
-    predictions: Mapping[str, Sequence[Prediction]]
+    summaries: Sequence[StrategySummary]
+    predictions: Mapping[str, Sequence[RankPrediction]]
     statistics: Mapping[str, PairStatistics]
     warnings: Mapping[str, Sequence[str]]
     failed: Mapping[str, str]
@@ -108,7 +108,7 @@ def summary_text(results: BenchResults) -> str:
     return "\n".join([*text, "", *answers, *(f"{name} failed: {reason}" for name, reason in results.failed.items())])
 
 
-def ordered(summaries: Sequence[Summary]) -> list[Summary]:
+def ordered(summaries: Sequence[StrategySummary]) -> list[StrategySummary]:
     """By setting and mean rank, the best first; strategies without a rank are last.
 
     Args:
@@ -156,7 +156,7 @@ def write_bench_page(results: BenchResults, out: Path) -> Path:
     return path
 
 
-def _headline(gains: Sequence[Gain], summary: Summary) -> list[Gain]:
+def _headline(gains: Sequence[Gain], summary: StrategySummary) -> list[Gain]:
     own = (summary.strategy, summary.setting, RANKED, 1)
     return [gain for gain in gains if (gain.strategy, gain.setting, gain.probe, gain.labels) == own]
 

@@ -28,7 +28,7 @@ class Point(NamedTuple):
     gain: float
 
 
-class Prediction(NamedTuple):
+class RankPrediction(NamedTuple):
     """How well a statistic ranks the gains.
 
     Attributes:
@@ -59,7 +59,7 @@ STATISTICS = {"purity above chance": 1, "false negatives": -1, "scanner": -1, "c
 """Statistic → expected sign."""
 
 
-def predictions(found: Mapping[str, PairStatistics], gains: Sequence[Gain], setting: str) -> list[Prediction]:
+def predictions(found: Mapping[str, PairStatistics], gains: Sequence[Gain], setting: str) -> list[RankPrediction]:
     """Correlate statistics before training with gains after it, over strategies.
 
     The gain of a strategy is the mean of its differences to e0_instance in the findings that it did not read, frozen
@@ -85,10 +85,10 @@ def predictions(found: Mapping[str, PairStatistics], gains: Sequence[Gain], sett
     return [_prediction(statistic, found, after) for statistic in STATISTICS]
 
 
-def _prediction(statistic: str, found: Mapping[str, PairStatistics], after: Mapping[str, float]) -> Prediction:
+def _prediction(statistic: str, found: Mapping[str, PairStatistics], after: Mapping[str, float]) -> RankPrediction:
     points = [Point(name, _value(found[name], statistic), gain) for name, gain in after.items()]
     points = [point for point in points if math.isfinite(point.before)]
-    return Prediction(statistic, STATISTICS[statistic], points, rank_correlation(points))
+    return RankPrediction(statistic, STATISTICS[statistic], points, rank_correlation(points))
 
 
 def _value(found: PairStatistics, statistic: str) -> float:
@@ -121,7 +121,7 @@ def rank_correlation(points: Sequence[Point]) -> Interval | None:
     return Interval(float(spearmanr(before, gain).statistic), float(low), float(high))
 
 
-def draw_prediction(prediction: Prediction) -> Figure:
+def draw_prediction(prediction: RankPrediction) -> Figure:
     """Draw the gain after training against a statistic before it, a point per strategy.
 
     Args:

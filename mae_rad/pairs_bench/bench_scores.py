@@ -58,7 +58,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Summary:
+class StrategySummary:
     """A strategy under a setting.
 
     Attributes:
@@ -134,7 +134,7 @@ def _corrected(found: Sequence[Gain]) -> list[Gain]:
     return corrected
 
 
-def summaries(found: Sequence[Gain], rows: Sequence[Row], arms: Sequence[BenchArm]) -> list[Summary]:
+def summaries(found: Sequence[Gain], rows: Sequence[Row], arms: Sequence[BenchArm]) -> list[StrategySummary]:
     """Summarise every strategy under every setting.
 
     Args:
@@ -155,7 +155,7 @@ def summaries(found: Sequence[Gain], rows: Sequence[Row], arms: Sequence[BenchAr
         reference = speeds.get(in_group(INSTANCE, arm.setting))
         speed = speeds.get(group)
         made.append(
-            Summary(
+            StrategySummary(
                 arm.strategy,
                 arm.setting,
                 statistics.fmean(of_group) if of_group else None,

@@ -14,6 +14,7 @@ from mae_rad.sweep.axes import read_axes, split_outside_brackets
 from mae_rad.training.settings import TrainingSettings
 
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
+_UNFIT_FOR_AN_ARM = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_NAME = 100
 
 T = TypeVar("T", bound=TrainingSettings)
@@ -128,9 +129,9 @@ def named_arm(text: str) -> tuple[str, tuple[str, ...]]:
         SettingsError: there is no name, or one that no folder can have.
     """
     name, colon, overrides = text.partition(":")
-    if not colon or not name.strip() or _UNFIT_FOR_A_NAME.search(name.strip()):
+    if not colon or not name.strip() or _UNFIT_FOR_AN_ARM.search(name.strip()):
         raise SettingsError(
-            f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits, dots, dashes and plus."
+            f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits and . _ + -"
         )
     return name.strip(), tuple(filter(None, split_outside_brackets(overrides, " \t\n")))
 

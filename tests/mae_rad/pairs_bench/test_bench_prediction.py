@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_rad.pairs_bench.bench_prediction import Point, Prediction, draw_prediction, rank_correlation
+from mae_rad.pairs_bench.bench_prediction import Point, RankPrediction, draw_prediction, rank_correlation
 
 
 def points(before: list[float], gain: list[float]) -> list[Point]:
@@ -14,15 +14,15 @@ def test_an_order_is_found() -> None:
     found = rank_correlation(points([0.0, 0.1, 0.2, 0.4, 0.8, 0.9], [-1.0, 0.0, 0.1, 0.2, 5.0, 6.0]))
     assert found is not None and found.value == pytest.approx(1.0) and found.low > 0.5
     turned = rank_correlation(points([0.0, 0.1, 0.2, 0.4, 0.8, 0.9], [6.0, 5.0, 0.2, 0.1, 0.0, -1.0]))
-    assert Prediction("purity above chance", 1, [], turned).answer == "it ranks them, the wrong way round"
-    assert Prediction("false negatives", -1, [], turned).answer == "it ranks them"
+    assert RankPrediction("purity above chance", 1, [], turned).answer == "it ranks them, the wrong way round"
+    assert RankPrediction("false negatives", -1, [], turned).answer == "it ranks them"
 
 
 def test_no_order_is_not_found() -> None:
     draws = np.random.default_rng(3).random((2, 12)).tolist()
     found = rank_correlation(points(*draws))
     assert found is not None and found.low < 0 < found.high
-    assert "does not rank" in Prediction("coverage", 1, [], found).answer
+    assert "does not rank" in RankPrediction("coverage", 1, [], found).answer
 
 
 def test_few_or_equal_strategies_answer_nothing() -> None:
@@ -31,5 +31,5 @@ def test_few_or_equal_strategies_answer_nothing() -> None:
 
 
 def test_every_strategy_is_drawn() -> None:
-    drawn = draw_prediction(Prediction("coverage", 1, points([0.1, 0.2], [0.3, 0.4]), None))
+    drawn = draw_prediction(RankPrediction("coverage", 1, points([0.1, 0.2], [0.3, 0.4]), None))
     assert {text.get_text() for text in drawn.axes[0].texts} == {"s0", "s1"}

@@ -89,6 +89,6 @@ def test_the_page_has_every_strategy_and_loads_nothing(arms: list[BenchArm], tmp
     write_tables(results, tmp_path)
     page = write_bench_page(results, tmp_path).read_text()
     assert all(name in page for name in (*STRATEGIES, INSTANCE)) and "circular" in page
-    assert "it &lt;failed&gt;" in page and "http" not in page
+    assert "it &lt;failed&gt;" in page and "://" not in page
     assert (tmp_path / "pairs_bench.csv").read_text().count(",circular,") == 6  # three probes, two shares of labels
     assert "not known: 0 strategies, and at least 5 are needed" in summary_text(results)
