@@ -3,8 +3,8 @@ r"""Judge strategies of pairs: statistics before any training, and a benchmark o
     mae-rad pairs stats SHARDS… --pairs e0_instance e1_study n4_matched_negatives --out stats
     mae-rad pairs bench configs/pairs/*.yaml --out bench --films 16000 data.shards=PUBLIC
 
-stats counts the pairs of the batches that a run would draw, from index and labels. bench trains all strategies alike and
-compares the encoders; the same command continues it. Exit codes: 0 done; 3 a training failed; 75 one stopped early.
+stats counts the pairs of the batches that a run would draw, from index and labels. bench trains all strategies alike
+and compares the encoders; the same command continues it. Exit codes: 0 done; 3 a training failed; 75 one stopped early.
 """
 
 from collections.abc import Sequence

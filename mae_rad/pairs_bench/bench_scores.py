@@ -20,6 +20,8 @@ from mae_rad.pairs_bench.bench_arms import BenchArm, in_group
 
 RANKED = "linear"
 """Probe by which strategies are ranked, with all labels."""
+_OF_CLASSES = ("auroc", "macro_auroc")
+"""Metrics of which gaps are averaged: R² has no lower bound, and is of any size in a small group."""
 CIRCULAR = "circular"
 """Verdict of a row whose strategy read what is asked."""
 
@@ -66,7 +68,7 @@ class StrategySummary:
         tasks: number of these tasks.
         gain: mean difference to e0_instance over them; None of e0_instance.
         scanner: shortcut → how well it is told from the embedding.
-        gaps: column → mean over the tasks of the difference between the best and the worst subset.
+        gaps: column → mean over the tasks of classes of the difference between the best and the worst subset.
         speed: films per second relative to e0_instance; None where it was not measured.
     """
 
@@ -162,7 +164,7 @@ def summaries(found: Sequence[Gain], rows: Sequence[Row], arms: Sequence[BenchAr
                 len(own),
                 statistics.fmean(differences) if differences else None,
                 {row.task: row.interval for row in scanners if row.encoder == group},
-                _gaps(results, group, [gain.task for gain in own]),
+                _gaps(results, group, [gain.task for gain in own if gain.metric in _OF_CLASSES]),
                 speed / reference if speed and reference else None,
             )
         )
