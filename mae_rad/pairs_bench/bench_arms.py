@@ -80,7 +80,8 @@ def bench_arms(
         raise SettingsError(f"--over {ranges[0]} is a range, of which nothing draws values here. Give a list")
     if fixed := [text for text in settings if text.partition("=")[0] == "objective.pairs"]:
         raise SettingsError(f"{fixed[0]}: the strategies of a benchmark are given by name or file. Leave it out")
-    methods = {name: (f"objective.pairs={place}",) for name, place in _names(strategies, config, settings).items()}
+    places = _names(strategies, config, settings)
+    methods: dict[str, tuple[str, ...]] = {name: (f"objective.pairs={place}",) for name, place in places.items()}
     for name, overrides in map(named_arm, named):
         if name in methods:
             raise SettingsError(f"--arm {name} has the name of a strategy. Give it another")
