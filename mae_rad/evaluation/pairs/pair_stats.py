@@ -33,7 +33,7 @@ class CountedStrategies(NamedTuple):
 
     Attributes:
         found: strategy → statistics.
-        warnings: strategy → what speaks against it; why it was refused, if it has no statistics.
+        warnings: strategy → what speaks against it; why it has no statistics.
         dataset_sha256: of the training films.
     """
 
@@ -116,6 +116,9 @@ def count_strategies(runs: Sequence[PretrainSettings], *, passes: int = PASSES) 
                 " Lower it."
             )
         pairs = run.objective.strategy
+        if pairs.neighbours is not None:
+            warnings[name] = ["its pairs are chosen by the encoder in the run, so that nothing is counted before"]
+            continue
         try:
             found[name] = count_pairs(pairs, RunPasses(run, index), index.table, asked, count=passes)
         except SettingsError as error:
@@ -133,7 +136,9 @@ def write_counted(counted: CountedStrategies, out: Path) -> None:
         out: existing folder.
     """
     rows = [
-        row for name, found in counted.found.items() for row in statistics_rows(name, found, counted.warnings[name])
+        row
+        for name, warnings in counted.warnings.items()
+        for row in statistics_rows(name, counted.found.get(name), warnings)
     ]
     write_statistics(rows, out)
     for name, found in counted.found.items():

@@ -3,7 +3,8 @@
 import math
 
 from mae_rad.evaluation.pairs.pair_statistics import PairStatistics
-from mae_rad.pairing.relation_settings import Conflict, IgnoreSame, SameIdentity
+from mae_rad.pairing.column_relations import IgnoreSame, SameIdentity
+from mae_rad.pairing.finding_relations import FindingConflict
 from mae_rad.pairing.settings import PairSettings
 
 SHORTCUT_AUROC = 0.6
@@ -49,6 +50,6 @@ def pair_warnings(pairs: PairSettings, found: PairStatistics) -> list[str]:
 
 def _wants_other_films(pairs: PairSettings) -> bool:
     """Whether a strategy is to let other films pull."""
-    silent = (IgnoreSame, Conflict)
+    silent = (IgnoreSame, FindingConflict)
     films = SameIdentity(of="film")
     return not pairs.partner.is_itself or any(one != films and not isinstance(one, silent) for one in pairs.relation)

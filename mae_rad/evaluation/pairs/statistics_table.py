@@ -41,14 +41,17 @@ class StatisticsRow(NamedTuple):
     note: str
 
 
-def statistics_rows(strategy: str, found: PairStatistics, warnings: Sequence[str]) -> list[StatisticsRow]:
+def statistics_rows(strategy: str, found: PairStatistics | None, warnings: Sequence[str]) -> list[StatisticsRow]:
     """Bring the statistics of a strategy into long form.
 
     Args:
         strategy: its name.
-        found: its statistics.
+        found: its statistics, if there are any.
         warnings: what speaks against it.
     """
+    said = [StatisticsRow(strategy, "warning", "", None, None, text) for text in warnings]
+    if found is None:
+        return said
     rows: list[StatisticsRow] = []
 
     def add(statistic: str, value: float, *, of: str = "", chance: float = math.nan, note: str = "") -> None:
@@ -72,8 +75,7 @@ def statistics_rows(strategy: str, found: PairStatistics, warnings: Sequence[str
         add("purity", one.purity, of=name, chance=one.chance, note=note)
         add("false_negatives", one.false_negatives, of=name, chance=one.false_negatives_by_chance, note=note)
     add("purity_above_chance", found.excess, chance=0.0)
-    rows += [StatisticsRow(strategy, "warning", "", None, None, text) for text in warnings]
-    return rows
+    return rows + said
 
 
 def write_statistics(rows: Sequence[StatisticsRow], folder: Path) -> None:

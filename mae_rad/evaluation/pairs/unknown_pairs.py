@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Meta
-from mae_rad.pairing.columns import expanded, is_label
-from mae_rad.pairing.relation_settings import Conflict, Relation
+from mae_rad.pairing.columns import expanded
+from mae_rad.pairing.finding_relations import FindingConflict
+from mae_rad.pairing.relation import OfColumns, Relation
 
 
 def unknown_pairs(relation: Relation, rows: Meta, columns: Meta) -> Tensor | None:
@@ -37,9 +38,8 @@ def treatment(relation: Relation) -> str:
     Args:
         relation: a relation that reads columns.
     """
-    if isinstance(relation, Conflict):
-        return "push"
-    return getattr(relation, "unknown", None) or ("ignore" if any(map(is_label, relation.needs)) else "push")
+    ignores = isinstance(relation, OfColumns) and not isinstance(relation, FindingConflict) and relation.ignores_unknown
+    return "ignore" if ignores else "push"
 
 
 def relation_name(relation: Relation) -> str:

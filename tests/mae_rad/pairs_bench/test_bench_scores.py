@@ -84,11 +84,17 @@ def test_speed_is_relative_to_the_instances(arms: list[BenchArm]) -> None:
 def test_the_page_has_every_strategy_and_loads_nothing(arms: list[BenchArm], tmp_path: Path) -> None:
     found = gains(ROWS, arms, READ)
     results = BenchResults(
-        found, summaries(found, ROWS, arms), {"": predictions({}, found, "")}, {}, {}, {"e2": "it <failed>"}, ["Equal."]
+        found,
+        summaries(found, ROWS, arms),
+        {"": predictions({}, found, "")},
+        {},
+        {"n8": ["no count"]},
+        {"e2": "it <failed>"},
+        ["Equal."],
     )
     write_tables(results, tmp_path)
     page = write_bench_page(results, tmp_path).read_text()
     assert all(name in page for name in (*STRATEGIES, INSTANCE)) and "circular" in page
-    assert "it &lt;failed&gt;" in page and "://" not in page
+    assert "it &lt;failed&gt;" in page and "no count" in page and "://" not in page
     assert (tmp_path / "pairs_bench.csv").read_text().count(",circular,") == 6  # three probes, two shares of labels
     assert "not known: 0 strategies, and at least 5 are needed" in summary_text(results)

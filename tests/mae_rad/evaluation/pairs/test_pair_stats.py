@@ -126,6 +126,11 @@ def test_what_cannot_be_trained_is_said_and_the_others_are_counted(public: Path)
     assert "none of 240 films has a partner" in counted.warnings["wrong"][0]
 
 
+def test_pairs_that_the_encoder_will_choose_are_not_counted(public: Path) -> None:
+    counted = count(public, "n8_mutual_neighbours", "e0_instance")
+    assert set(counted.found) == {"e0_instance"} and "by the encoder" in counted.warnings["n8_mutual_neighbours"][0]
+
+
 def test_table_and_pictures_are_written(public: Path, tmp_path: Path) -> None:
     strategies = ["e0_instance", "e5_part_and_view"]
     text = pair_stats([str(public)], pairs=strategies, config=CONFIG, settings=SMALL, passes=3, out=tmp_path / "stats")
