@@ -105,9 +105,9 @@ def _values(films: Films, column: str, rows: NDArray[np.int64]) -> Strings:
     if numbers is None or len(np.unique(numbers[rows][np.isfinite(numbers[rows])])) <= _MAX_NUMBERS:
         return films.strings(column)[rows]
     own = numbers[rows]
-    edges = np.nanquantile(own, [0, 1 / 3, 2 / 3, 1])
-    names = np.array([f"{low:g} to {high:g}" for low, high in pairwise(edges.tolist())], dtype=object)
-    return np.where(np.isnan(own), "", names[np.searchsorted(edges[1:3], np.nan_to_num(own))])
+    low, high = np.nanquantile(own, [1 / 3, 2 / 3])  # the lowest and the highest number may be those of one patient
+    names = np.array([f"up to {low:g}", f"over {low:g} to {high:g}", f"over {high:g}"], dtype=object)
+    return np.where(np.isnan(own), "", names[np.searchsorted([low, high], np.nan_to_num(own))])
 
 
 def _by_size(
