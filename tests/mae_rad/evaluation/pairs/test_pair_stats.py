@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 import yaml
 
+from data_prep.shard_format.label_policy import LabelPolicy
+from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import SettingsError
-from mae_rad.evaluation.pairs.pair_statistics import PairStatistics
+from mae_rad.evaluation.pairs.asked_labels import read_asked
+from mae_rad.evaluation.pairs.pair_statistics import PairStatistics, count_pairs
 from mae_rad.evaluation.pairs.pair_stats import CountedStrategies, count_strategies, pair_stats
+from mae_rad.evaluation.pairs.run_passes import RunPasses
 from mae_rad.pretraining.settings import PretrainSettings
 from tests.builders.film_tables import film, hexed, write_public
 from tests.builders.tiny_run import ROOT
 
 PATIENTS, PASSES = 120, 12
 CONFIG = ROOT / "configs" / "pretrain" / "small_cpu_simclr.yaml"
+POLICY = LabelPolicy()
 SMALL = ["optimizer.batch=24", "optimizer.steps=40"]
 
 
@@ -90,6 +95,37 @@ def test_matched_batches_keep_the_scanner_from_telling(public: Path) -> None:
     assert free.scanner == pytest.approx(0.75, abs=0.02)
     assert (found.scanner, found.negatives["scanner"], found.negatives["body_part"]) == (0.5, 1.0, 1.0)
     assert found.films_left_out == pytest.approx(1 - 6 * 24 / 240)  # of 40 films of a stratum 24 fill a batch
+
+
+def test_shares_are_those_of_a_count_pair_by_pair(public: Path) -> None:
+    given = yaml.safe_load(CONFIG.read_text())
+    given |= {"data": {"shards": [str(public)]}, "optimizer": given["optimizer"] | {"batch": 24, "steps": 40}}
+    given["objective"] |= {"pairs": "e5_part_and_view"}
+    settings, index = PretrainSettings.model_validate(given), ShardIndex([public])
+    passes, rows = RunPasses(settings, index), index.table.to_pylist()
+    (asked,) = [one for one in read_asked([row["key"] for row in rows], passes.patient.numpy(), [public], POLICY)[0]
+                if one.name == "fracture"]  # fmt: skip
+    found = count_pairs(settings.objective.strategy, passes, index.table, [asked], count=1)
+    vectors = [(draw.position, draw.row) for _ in range(2) for draw in passes.order.step(0)]
+    pure = pulled = others = false = pushed = 0.0
+    for place, (position, i) in enumerate(vectors):
+        pulls = []
+        for other, (its_position, j) in enumerate(vectors):
+            same = all(rows[i][name] == rows[j][name] for name in ("body_part", "view"))
+            if other != place and (position == its_position or same):
+                pulls.append(j)
+            elif other != place and rows[i]["study"] != rows[j]["study"]:
+                pushed += 1
+                false += asked.states[i] == asked.states[j] and rows[i]["body_part"] == rows[j]["body_part"]
+        for j in pulls:
+            if j != i:
+                pulled += 1 / len(pulls)
+                pure += (asked.states[i] == asked.states[j]) / len(pulls)
+                others += (rows[i]["patient"] != rows[j]["patient"]) / len(pulls)
+    fracture = found.labels["fracture"]
+    assert fracture.purity == pytest.approx(pure / pulled, abs=1e-6)
+    assert found.other_patients == pytest.approx(others / pulled, abs=1e-6)
+    assert fracture.false_negatives == pytest.approx(false / pushed, abs=1e-6)
 
 
 def test_a_column_that_nobody_knows_gives_no_positives(public: Path) -> None:

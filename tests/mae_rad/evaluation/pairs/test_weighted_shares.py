@@ -1,4 +1,4 @@
-"""The shares are those of a count by hand, pair by pair."""
+"""Weighted shares of pairs are hidden for few patients, and equal values tell apart as an AUROC says."""
 
 import torch
 
