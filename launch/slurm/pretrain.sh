@@ -2,7 +2,7 @@
 # Pretraining on a Slurm cluster, one task per GPU; when preempted or out of time it saves and is queued again.
 #   sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 --cpus-per-task=12 --time=24:00:00 \
 #     launch/slurm/pretrain.sh --config configs/pretrain/mae.yaml data.shards=PUBLIC runtime.run_dir=RUN [key=value …]
-# MAE_RAD_COMMAND=finetune runs launch/finetune.py instead; MAE_RAD_COMMAND=sweep, with --array=0-7 --ntasks=1, 8 workers.
+# MAE_RAD_COMMAND=finetune runs launch/finetune.py instead; MAE_RAD_COMMAND=sweep or pairs, with --array=0-7 --ntasks=1, 8 workers.
 # Submit it from the folder of the project. Shards and run folder must be on disks that all nodes can reach. Two minutes
 # before the wall time, and at preemption, Slurm sends SIGTERM: all ranks finish their step, save, and exit with 75. The
 # site must allow the time for that: GraceTime of the partition, else KillWait. Options of the site: SBATCH_PARTITION, …

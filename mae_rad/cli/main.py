@@ -14,7 +14,7 @@ from data_prep.cli.parser import add_commands
 from mae_rad.command_line import run
 
 WITHOUT_TORCH = ("corrections", "bench", "schema", "completion")
-COMMANDS = ("pretrain", "finetune", "sweep", "embed", "vector", "compare", "compare-heads", "suspects",
+COMMANDS = ("pretrain", "finetune", "sweep", "pairs", "embed", "vector", "compare", "compare-heads", "suspects",
             "predict", "export", "cost", *WITHOUT_TORCH)  # fmt: skip
 """Commands that are modules of this package; all others are forwarded to ``data_prep``."""
 

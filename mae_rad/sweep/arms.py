@@ -14,6 +14,7 @@ from mae_rad.sweep.axes import read_axes, split_outside_brackets
 from mae_rad.training.settings import TrainingSettings
 
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
+_UNFIT_FOR_AN_ARM = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_NAME = 100
 
 T = TypeVar("T", bound=TrainingSettings)
@@ -61,8 +62,35 @@ def read_arms(
         SettingsError: a setting is wrong, a key has no values, two arms have the same name or the same settings, or
             different shards.
     """
-    given = [*_combinations(over, common), *map(_named, named)]
-    given = given or [("config", ())]
+    given = [*_combinations(over, common), *map(named_arm, named)]
+    return make_arms(config, common, given or [("config", ())], out=out, films=films, equal_flops=equal_flops)
+
+
+def make_arms(
+    config: Path,
+    common: Sequence[str],
+    given: Sequence[tuple[str, tuple[str, ...]]],
+    *,
+    out: Path,
+    films: int | None,
+    equal_flops: bool,
+) -> list[Arm[PretrainSettings]]:
+    """Resolve arms whose names and settings are known.
+
+    Args:
+        config: YAML settings of a pretraining.
+        common: ``key=value`` settings of all arms.
+        given: name and ``key=value`` settings of each arm.
+        out: folder of the run folders.
+        films: films drawn by an arm (default: those of the config); at least one step.
+        equal_flops: give all arms the training FLOPs of the first one, by their number of steps.
+
+    Returns:
+        The arms in the order given.
+
+    Raises:
+        SettingsError: as :func:`read_arms`.
+    """
     arms: list[Arm[PretrainSettings]] = []
     for name, overrides in given:
         settings = load(PretrainSettings, config, [*common, *overrides, f"runtime.run_dir={out / name}"])
@@ -88,12 +116,22 @@ def _what_differs(arm: Arm[PretrainSettings]) -> tuple[dict[str, object], Path |
     return arm.settings.results(), arm.settings.start_from
 
 
-def _named(text: str) -> tuple[str, tuple[str, ...]]:
-    """Name and overrides of an arm given by name."""
+def named_arm(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read an arm that is given by name.
+
+    Args:
+        text: ``NAME: key=value key=value …``.
+
+    Returns:
+        Its name, and its settings.
+
+    Raises:
+        SettingsError: there is no name, or one that no folder can have.
+    """
     name, colon, overrides = text.partition(":")
-    if not colon or not name.strip() or _UNFIT_FOR_A_NAME.search(name.strip()):
+    if not colon or not name.strip() or _UNFIT_FOR_AN_ARM.search(name.strip()):
         raise SettingsError(
-            f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits, dots, dashes and plus."
+            f"--arm {text}: give 'NAME: key=value key=value …', with a name of letters, digits and . _ + -"
         )
     return name.strip(), tuple(filter(None, split_outside_brackets(overrides, " \t\n")))
 

@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("data_prep", "mae_rad", "launch")
 
 LEVELS: Mapping[str, int] = {
-    "launch": 17,
-    "mae_rad/cli": 16,
-    "mae_rad/bench": 16, "mae_rad/bench/sharding": 16, "mae_rad/bench/training": 16, "mae_rad/bench/evaluation": 16,
+    "launch": 18,
+    "mae_rad/cli": 17,
+    "mae_rad/bench": 17, "mae_rad/bench/sharding": 17, "mae_rad/bench/training": 17, "mae_rad/bench/evaluation": 17,
+    "mae_rad/pairs_bench": 16,
     "mae_rad/sweep": 15,
     "mae_rad/evaluation": 14,
     "mae_rad/evaluation/report": 13,
@@ -24,7 +25,7 @@ LEVELS: Mapping[str, int] = {
     "mae_rad/evaluation/figures": 12, "mae_rad/finetuning": 12, "mae_rad/suspects": 12,
     "mae_rad/evaluation/comparison": 11, "mae_rad/finetuning/classification": 11, "mae_rad/finetuning/detection": 11,
     "mae_rad/finetuning/report": 11, "mae_rad/finetuning/regression": 11, "mae_rad/finetuning/multiclass": 11,
-    "mae_rad/cost": 11,
+    "mae_rad/cost": 11, "mae_rad/evaluation/pairs": 11,
     "mae_rad/pretraining": 10, "mae_rad/evaluation/probes": 10, "mae_rad/finetuning/task": 10,
     "mae_rad/embedding": 9, "mae_rad/prediction": 9, "mae_rad/evaluation/detection": 9, "mae_rad/evaluation/results": 9,
     "mae_rad/finetuning/results": 9,

@@ -239,7 +239,8 @@ class CompareSettings(Settings):
     """Draws of patients per fraction (default: 3); the first draw is that of a finetuning with ``data.label_seed``
     equal to ``seed``."""
     subsets: list[str] = Field(default=["body_part"])
-    """Index columns whose values define subsets with separate results for labels (default: [body_part])."""
+    """Index columns whose values define subsets with separate results for labels (default: [body_part]); of a column of
+    numbers, such as age_years, thirds of the scored films."""
     object_sizes: list[float] = Field(default=[0.02, 0.05])
     """Edges of the object sizes with separate results: longer side of the largest box / longer side of the film
     (default: [0.02, 0.05])."""

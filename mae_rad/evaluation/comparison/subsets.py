@@ -13,9 +13,12 @@ from data_prep.shard_format.label_schema import BOXES_SCHEMA
 from data_prep.shard_format.label_tables import BOXES_FILE
 from data_prep.shard_format.parquet_bytes import read_parquet
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.comparison.films import Films
+from mae_rad.evaluation.comparison.films import Films, Strings
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.trained_probes import ProbePlan
+
+_MAX_NUMBERS = 10
+"""Columns of more different numbers are divided into thirds."""
 
 
 def subsets_of(
@@ -91,9 +94,20 @@ def object_sizes(films: Films, boxes: pa.Table, label: str) -> NDArray[np.float6
 def _by_column(plan: ProbePlan, films: Films, settings: CompareSettings) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     rows = plan.task.rows[plan.test]
     for column in settings.subsets:
-        values = films.strings(column)[rows]
+        values = _values(films, column, rows)
         for value in sorted(set(values) - {""}):
             yield f"{column}={value}", np.asarray(values == value, dtype=np.bool_)
+
+
+def _values(films: Films, column: str, rows: NDArray[np.int64]) -> Strings:
+    """Values of a column of some films, empty where unknown; numbers as the third of these films that they are in."""
+    numbers = films.numbers(column)
+    if numbers is None or len(np.unique(numbers[rows][np.isfinite(numbers[rows])])) <= _MAX_NUMBERS:
+        return films.strings(column)[rows]
+    own = numbers[rows]
+    low, high = np.nanquantile(own, [1 / 3, 2 / 3])  # the lowest and the highest number may be those of one patient
+    names = np.array([f"up to {low:g}", f"over {low:g} to {high:g}", f"over {high:g}"], dtype=object)
+    return np.where(np.isnan(own), "", names[np.searchsorted([low, high], np.nan_to_num(own))])
 
 
 def _by_size(
