@@ -7,6 +7,7 @@ from typing import Annotated
 
 from data_prep.settings import ChosenByName
 from mae_rad.objectives.barlow_twins import BarlowTwinsSettings
+from mae_rad.objectives.byol import BYOLSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
 from mae_rad.objectives.simclr import SimCLRSettings
@@ -31,6 +32,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "simsiam": SimSiamSettings,
     "barlow_twins": BarlowTwinsSettings,
     "vicreg": VICRegSettings,
+    "byol": BYOLSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

@@ -146,6 +146,22 @@ class BatchNormHeadSettings(TwoViewSettings, ABC):
         return 2 * (2 * operand_bytes + 4) * self.head_hidden + 2 * 4 * self.head_dim
 
 
+class PredictorSettings(BatchNormHeadSettings, ABC):
+    """Settings of a method that also predicts one projection from another."""
+
+    predictor_hidden: int = Field(default=512, ge=1)
+    """Channels of the hidden layer of the prediction head."""
+
+    def head_flops(self, encoder_dim: int, films: int) -> float:
+        """Count projection and prediction of a view."""
+        return super().head_flops(encoder_dim, films) + 4.0 * self.head_dim * self.predictor_hidden
+
+    def head_bytes(self, films: int, operand_bytes: int) -> float:
+        """Estimate the layers of both heads."""
+        predictor = (2 * operand_bytes + 4) * self.predictor_hidden + 2 * 4 * self.head_dim
+        return super().head_bytes(films, operand_bytes) + predictor
+
+
 def view_metrics(pooled: tuple[Tensor, Tensor], projected: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     """Compute what shows a collapse, of the films of this rank.
 
