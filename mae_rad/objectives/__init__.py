@@ -10,6 +10,7 @@ from mae_rad.objectives.barlow_twins import BarlowTwinsSettings
 from mae_rad.objectives.byol import BYOLSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
+from mae_rad.objectives.nnclr import NNCLRSettings
 from mae_rad.objectives.simclr import SimCLRSettings
 from mae_rad.objectives.simsiam import SimSiamSettings
 from mae_rad.objectives.vicreg import VICRegSettings
@@ -33,6 +34,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "barlow_twins": BarlowTwinsSettings,
     "vicreg": VICRegSettings,
     "byol": BYOLSettings,
+    "nnclr": NNCLRSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

@@ -15,6 +15,7 @@ ENCODER = EncoderSettings(dim=32, depth=2, heads=4, patch=4)
 HEAD = {"head_hidden": 32, "head_dim": 16}
 METHODS: Mapping[str, dict[str, Any]] = {
     "byol": {**HEAD, "predictor_hidden": 16, "first_momentum": 0.9},
+    "nnclr": {**HEAD, "predictor_hidden": 16, "memory": 40, "neighbours": 2},
 }
 """Method → its settings for tests, at T = 16."""
 
