@@ -13,6 +13,7 @@ from mae_rad.objectives.mae import MAESettings
 from mae_rad.objectives.nnclr import NNCLRSettings
 from mae_rad.objectives.simclr import SimCLRSettings
 from mae_rad.objectives.simsiam import SimSiamSettings
+from mae_rad.objectives.swav import SwAVSettings
 from mae_rad.objectives.vicreg import VICRegSettings
 
 __all__ = [
@@ -35,6 +36,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "vicreg": VICRegSettings,
     "byol": BYOLSettings,
     "nnclr": NNCLRSettings,
+    "swav": SwAVSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

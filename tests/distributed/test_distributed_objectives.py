@@ -17,7 +17,8 @@ def values(name: str, rank: int, world: int) -> dict[str, np.ndarray]:
     """Loss and gradient of a third step in float64, after two with other films, and what is not trained then."""
     objective = small_method(name).double()
     found: dict[str, np.ndarray] = {}
-    objective.stepped(0.0)
+    with torch.no_grad():
+        objective.stepped(0.0)
     for step in range(STEPS):
         per_rank = FILMS * WORLD // world
         batch = small_batch(objective, per_rank, first=step * WORLD * FILMS + rank * per_rank)

@@ -1,6 +1,7 @@
 """Methods of several views at the smallest size, and batches for them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,15 @@ HEAD = {"head_hidden": 32, "head_dim": 16}
 METHODS: Mapping[str, dict[str, Any]] = {
     "byol": {**HEAD, "predictor_hidden": 16, "first_momentum": 0.9},
     "nnclr": {**HEAD, "predictor_hidden": 16, "memory": 40, "neighbours": 2},
+    "swav": {
+        **HEAD,
+        "prototypes": 10,
+        "small_crops": 2,
+        "small_tokens": 9,
+        "frozen_steps": 2,
+        "queue": 13,
+        "queue_from": 0.5,
+    },
 }
 """Method → its settings for tests, at T = 16."""
 
@@ -28,7 +38,7 @@ def small_method(name: str, **changes: Any) -> Objective:
 
 
 def small_batch(objective: Objective, films: int = 8, *, shift: float = 12000, meta: Mapping[str, Tensor] | None = None,
-                first: int = 0, seed: int = 1) -> Batch:  # fmt: skip
+                first: int = 0, seed: int = 1, progress: float = 0.5) -> Batch:  # fmt: skip
     """Views of random films, as many patches as their specifications have; the same for a film in any batch.
 
     Args:
@@ -38,6 +48,7 @@ def small_batch(objective: Objective, films: int = 8, *, shift: float = 12000, m
         meta: column → values of the films.
         first: number of the first film.
         seed: of what differs; the films do not depend on it.
+        progress: share of a run of 100 steps that is done.
     """
     views = {}
     for number, (name, spec) in enumerate(objective.views.items()):
@@ -47,7 +58,8 @@ def small_batch(objective: Objective, films: int = 8, *, shift: float = 12000, m
         chosen = torch.arange(spec.tokens) * 16 // spec.tokens  # a small crop has some of the patches
         parts = torch.stack(every)[:, chosen].to(torch.uint16), rows.expand(films, -1, -1)
         views[name] = View(Patches(*parts, torch.full((films, 2), float(side))))
-    return film_batch(views, torch.arange(first, first + films), meta=meta, position=first)
+    batch = film_batch(views, torch.arange(first, first + films), meta=meta, position=first)
+    return replace(batch, step=round(100 * progress), progress=progress)
 
 
 def _film(number: int, shift: float, seed: int) -> Tensor:
