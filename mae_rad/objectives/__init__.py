@@ -8,6 +8,7 @@ from typing import Annotated
 from data_prep.settings import ChosenByName
 from mae_rad.objectives.barlow_twins import BarlowTwinsSettings
 from mae_rad.objectives.byol import BYOLSettings
+from mae_rad.objectives.dino import DINOSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
 from mae_rad.objectives.nnclr import NNCLRSettings
@@ -37,6 +38,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "byol": BYOLSettings,
     "nnclr": NNCLRSettings,
     "swav": SwAVSettings,
+    "dino": DINOSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

@@ -15,8 +15,16 @@ def target_of(trained: M) -> M:
 
     Args:
         trained: module that the copy is to follow.
+
+    Returns:
+        The copy, without stochastic depth: what is predicted should not depend on chance.
     """
-    return deepcopy(trained).requires_grad_(False)
+    copied = deepcopy(trained).requires_grad_(False)
+    for part in copied.modules():
+        for name in ("drop_path", "drop_prob"):  # of a block of the ViT, and of timm's DropPath
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, 0.0)
+    return copied
 
 
 def momentum_at(progress: float, first: float) -> float:

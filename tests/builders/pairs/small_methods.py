@@ -26,6 +26,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
         "queue": 13,
         "queue_from": 0.5,
     },
+    "dino": {**HEAD, "outputs": 24, "small_crops": 2, "small_tokens": 9, "first_momentum": 0.9, "frozen_steps": 2},
 }
 """Method → its settings for tests, at T = 16."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae_rad.encoders.blocks import Block
 from mae_rad.losses.distillation import negative_cosine
 from mae_rad.objectives.target_network import follow, momentum_at, target_of
 from mae_rad.objectives.two_views import encode_views
@@ -37,6 +38,13 @@ def test_the_target_becomes_the_trained_network_before_the_first_step_and_then_f
     assert target.weight.flatten().tolist() == pytest.approx([4.5] * 6)
     follow(target, trained, 1.0, 0.75)
     assert target.weight.flatten().tolist() == pytest.approx([4.5] * 6)
+
+
+def test_the_target_has_no_stochastic_depth() -> None:
+    block = Block(8, 2, drop_path=0.5)
+    x = torch.randn(4, 3, 8)
+    assert not torch.equal(block(x), block(x))
+    assert torch.equal(target_of(block)(x), target_of(block)(x)) and block.drop_path == 0.5
 
 
 def test_the_loss_is_that_of_the_paper_in_both_directions() -> None:
