@@ -12,6 +12,7 @@ from mae_rad.objectives.dino import DINOSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
 from mae_rad.objectives.nnclr import NNCLRSettings
+from mae_rad.objectives.rank_n_contrast import RankNContrastSettings
 from mae_rad.objectives.simclr import SimCLRSettings
 from mae_rad.objectives.simsiam import SimSiamSettings
 from mae_rad.objectives.swav import SwAVSettings
@@ -39,6 +40,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "nnclr": NNCLRSettings,
     "swav": SwAVSettings,
     "dino": DINOSettings,
+    "rank_n_contrast": RankNContrastSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

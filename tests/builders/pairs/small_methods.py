@@ -27,6 +27,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
         "queue_from": 0.5,
     },
     "dino": {**HEAD, "outputs": 24, "small_crops": 2, "small_tokens": 9, "first_momentum": 0.9, "frozen_steps": 2},
+    "rank_n_contrast": {},
 }
 """Method → its settings for tests, at T = 16."""
 
@@ -46,7 +47,7 @@ def small_batch(objective: Objective, films: int = 8, *, shift: float = 12000, m
         objective: whose views are drawn.
         films: number of films.
         shift: standard deviation of what differs between the views of a film, in display values.
-        meta: column → values of the films.
+        meta: column → values of the films; every ninth film has no ``age_years``, which is a texture of the others.
         first: number of the first film.
         seed: of what differs; the films do not depend on it.
         progress: share of a run of 100 steps that is done.
@@ -59,14 +60,20 @@ def small_batch(objective: Objective, films: int = 8, *, shift: float = 12000, m
         chosen = torch.arange(spec.tokens) * 16 // spec.tokens  # a small crop has some of the patches
         parts = torch.stack(every)[:, chosen].to(torch.uint16), rows.expand(films, -1, -1)
         views[name] = View(Patches(*parts, torch.full((films, 2), float(side))))
-    batch = film_batch(views, torch.arange(first, first + films), meta=meta, position=first)
+    numbers = range(first, first + films)
+    ages = torch.tensor([50 + _mixture(film)[0] * 15 if film % 9 else torch.nan for film in numbers])
+    batch = film_batch(views, torch.tensor(numbers), meta={"age_years": ages} | dict(meta or {}), position=first)
     return replace(batch, step=round(100 * progress), progress=progress)
 
 
 def _film(number: int, shift: float, seed: int) -> Tensor:
     """Display values [16, 16] of 16 patches: a mixture of textures, of which one differs between views."""
     textures = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
-    mixture = torch.randn(3, generator=torch.Generator().manual_seed(number)) * 6000
     draw = torch.Generator().manual_seed(seed * 1000 + number)
-    own = mixture @ textures[1:] + shift * torch.randn(1, generator=draw) * textures[0]
+    own = 6000 * _mixture(number) @ textures[1:] + shift * torch.randn(1, generator=draw) * textures[0]
     return (32768 + own + 3000 * torch.randn(16, 16, generator=draw)).clamp(0, 65535).to(torch.int32)
+
+
+def _mixture(number: int) -> Tensor:
+    """Weights of the textures of a film, [3] standard normal."""
+    return torch.randn(3, generator=torch.Generator().manual_seed(number))

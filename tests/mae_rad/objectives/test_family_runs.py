@@ -27,7 +27,7 @@ STEPS = 5
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    films = [film(f"f{i}", noise(90, 80, seed=i)) for i in range(20)]
+    films = [film(f"f{i}", noise(90, 80, seed=i), age_years=20 + i if i % 5 else None) for i in range(20)]
     return write_public(tmp_path_factory.mktemp("shards") / "public", films)
 
 
@@ -79,7 +79,7 @@ def test_it_is_costed(name: str, public: Path, tmp_path: Path) -> None:
     flops = flops_per_film(settings)
     assert flops.encoder > 0 and flops.rest > 0 and flops.training > flops.forward
     assert estimate_activations(settings).kept > 0
-    line = cost_table(list(vary_settings(settings, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
+    line = cost_table(list(vary_settings(settings, [], [], [])), Machine(1e12, 1, GIB, 1e-8, 1536)).splitlines()[-1]
     assert line.split()[0] == "16"
     view = encoder_flops(settings.encoder, 16)
     computes_copies = flops.fixed >= 2 * (view.embedding + view.encoder)  # forward alone
