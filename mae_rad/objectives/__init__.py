@@ -11,6 +11,7 @@ from mae_rad.objectives.byol import BYOLSettings
 from mae_rad.objectives.dino import DINOSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
+from mae_rad.objectives.mae_contrast import MAEContrastSettings
 from mae_rad.objectives.nnclr import NNCLRSettings
 from mae_rad.objectives.rank_n_contrast import RankNContrastSettings
 from mae_rad.objectives.simclr import SimCLRSettings
@@ -41,6 +42,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "swav": SwAVSettings,
     "dino": DINOSettings,
     "rank_n_contrast": RankNContrastSettings,
+    "mae_contrast": MAEContrastSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

@@ -28,6 +28,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
     },
     "dino": {**HEAD, "outputs": 24, "small_crops": 2, "small_tokens": 9, "first_momentum": 0.9, "frozen_steps": 2},
     "rank_n_contrast": {},
+    "mae_contrast": {**HEAD, "predicted": 0.25, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
 }
 """Method → its settings for tests, at T = 16."""
 
@@ -56,10 +57,14 @@ def small_batch(objective: Objective, films: int = 8, *, shift: float = 12000, m
     for number, (name, spec) in enumerate(objective.views.items()):
         every = [_film(film, shift, seed * 1000 + number) for film in range(first, first + films)]
         side = round(spec.tokens**0.5)
-        rows = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()
+        coords = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float().expand(films, -1, -1)
         chosen = torch.arange(spec.tokens) * 16 // spec.tokens  # a small crop has some of the patches
-        parts = torch.stack(every)[:, chosen].to(torch.uint16), rows.expand(films, -1, -1)
-        views[name] = View(Patches(*parts, torch.full((films, 2), float(side))))
+        values, size = torch.stack(every)[:, chosen].to(torch.uint16), torch.full((films, 2), float(side))
+        visible, predicted = spec.budgets
+        cut = visible or spec.tokens
+        rest = slice(cut, cut + predicted)
+        hidden = Patches(values[:, rest], coords[:, rest], size) if predicted else None
+        views[name] = View(Patches(values[:, :cut], coords[:, :cut], size), hidden)
     numbers = range(first, first + films)
     ages = torch.tensor([50 + _mixture(film)[0] * 15 if film % 9 else torch.nan for film in numbers])
     batch = film_batch(views, torch.tensor(numbers), meta={"age_years": ages} | dict(meta or {}), position=first)

