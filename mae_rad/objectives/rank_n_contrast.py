@@ -18,8 +18,8 @@ from mae_rad.data.batch import Batch
 from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.errors import SettingsError
 from mae_rad.losses.ranking import rank_n_contrast
-from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput
-from mae_rad.objectives.two_views import VIEWS, TwoViewSettings, encode_views, view_metrics
+from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, feature_std
+from mae_rad.objectives.two_views import VIEWS, TwoViewSettings, encode_views
 from mae_rad.pairing.columns import Column, is_known
 
 
@@ -82,5 +82,5 @@ class RankNContrast(Objective):
         pooled = encode_views(self.encoder, batch)
         values = torch.cat([batch.meta[name][self.ranked] for name in VIEWS])
         loss = rank_n_contrast(torch.cat(pooled), values, self.temperature)
-        metrics = view_metrics(pooled, pooled) | {"known_values": (~values.isnan()).float().mean()}
+        metrics = {"feature_std": feature_std(torch.cat(pooled)), "known_values": (~values.isnan()).float().mean()}
         return ObjectiveOutput(loss, metrics)
