@@ -8,12 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from data_prep.settings import load
-from mae_rad.cost.memory import estimate_activations
+from mae_rad.cost.memory import count_parameters, count_untrained, estimate_activations, estimate_memory
 from mae_rad.cost.table import GIB, Machine, cost_table, vary_settings
 from mae_rad.data.batch import Batch
+from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.transformer_cost import encoder_flops
 from mae_rad.export.encoder_folder import OBJECTIVE, WEIGHTS, load_encoder
 from mae_rad.export.encoder_with_decoder_folder import load_objective
+from mae_rad.objectives import FILM
 from mae_rad.pretraining.run import pretrain
 from mae_rad.pretraining.run_flops import flops_per_film
 from mae_rad.pretraining.settings import PretrainSettings
@@ -23,6 +25,8 @@ from tests.builders.pairs.small_methods import METHODS
 from tests.builders.shard_builder import film, noise, write_public
 
 STEPS = 5
+STAGES = {"byol": 2, "swav": 1, "dino": 2}
+"""Method → ZeRO stage, for those with parameters that have no gradient at first or at all; 0 for the others."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,8 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_of(name: str, public: Path, folder: Path, *more: str) -> PretrainSettings:
     given = ", ".join(f"{key}: {value}" for key, value in (METHODS[name] | {"name": name, "tokens": 16}).items())
-    _, path, *words = tiny_run.arguments(public, folder, STEPS, f"objective={{{given}}}", *more)
+    stage = f"runtime.zero_stage={STAGES.get(name, 0)}"
+    _, path, *words = tiny_run.arguments(public, folder, STEPS, f"objective={{{given}}}", stage, *more)
     return load(PretrainSettings, Path(path), words)
 
 
@@ -84,3 +89,19 @@ def test_it_is_costed(name: str, public: Path, tmp_path: Path) -> None:
     view = encoder_flops(settings.encoder, 16)
     computes_copies = flops.fixed >= 2 * (view.embedding + view.encoder)  # forward alone
     assert computes_copies == settings.objective.keeps_whole_copy
+
+
+def test_memory_counts_a_target_as_weights_and_a_memory_as_it_is(public: Path, tmp_path: Path) -> None:
+    byol = run_of("byol", public, tmp_path / "run", "runtime.zero_stage=0")
+    of_encoder = sum(
+        p.numel() for p in byol.objective.build({FILM: build_any_encoder(byol.encoder)}).encoder.parameters()
+    )
+    parameters, _ = count_parameters(byol)
+    frozen, _ = count_untrained(byol)
+    assert of_encoder < frozen < parameters - frozen  # the predictor has no copy
+    memory = estimate_memory(byol, 1)
+    assert (memory.weights, memory.optimizer) == (4 * parameters, 8 * (parameters - frozen))
+    small, large = (
+        estimate_memory(run_of("nnclr", public, tmp_path / "run", f"objective.memory={size}"), 1) for size in (40, 140)
+    )
+    assert large.weights - small.weights == 4 * 100 * 16
