@@ -109,7 +109,7 @@ class MAESettings(ObjectiveSettings, Augmentation):
         """The one view."""
         return {FILM: self.view}
 
-    def build(self, encoders: Mapping[str, Encoder]) -> "MAE":
+    def build(self, encoders: Mapping[str, Encoder]) -> "MaskedReconstruction":
         """Build the masked autoencoder with the encoder of films."""
         encoder = encoders[FILM]
         assert isinstance(encoder, ViT)  # see check_encoder

@@ -32,7 +32,7 @@ class MAEContrastSettings(SimCLRSettings, MAESettings):
     )
     tried_rates: ClassVar[tuple[TriedRates, ...]] = ()
 
-    name: Literal["mae_contrast"] = "mae_contrast"
+    name: Literal["mae_contrast"] = "mae_contrast"  # type: ignore[assignment] # both parents have a name of theirs
     """Name of the method."""
     visible: float = Field(default=0.5, gt=0, lt=1)
     """Fraction of T of each view that the encoder gets."""
@@ -60,7 +60,7 @@ class MAEContrastSettings(SimCLRSettings, MAESettings):
         """Two views, with what of each is visible and predicted, and the decoder."""
         return f"2 x {MAESettings.cost_column(self)}"
 
-    def published(self) -> None:
+    def published(self) -> None:  # type: ignore[override] # as of a method without
         """There are no published settings to compare with."""
         return
 

@@ -7,7 +7,7 @@ Legend: n films of this rank, K prototypes, D channels of the projection.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -95,7 +95,7 @@ class SwAV(Objective):
         first, second, *small = (product(unit_rows(z), prototypes.T) for z in projected)
         earlier = self._earlier(prototypes.detach()) if batch.progress >= self.queue_from else ()
         loss = swav(first, second, self.temperature, self.epsilon, self.iterations, further=small, earlier=earlier)
-        for queue, z, name in zip(self.queues, projected, VIEWS, strict=False):
+        for queue, z, name in zip(self._queues, projected, VIEWS, strict=False):
             queue.collect(z, batch.members[name])
         return ObjectiveOutput(loss, view_metrics(pooled[:2], projected[:2]))
 
@@ -103,12 +103,16 @@ class SwAV(Objective):
         """Scale the prototypes to unit length, and take the views of the step into the queue."""
         del progress
         self.prototypes.copy_(normalize(self.prototypes, dim=1))
-        for queue in self.queues:
+        for queue in self._queues:
             queue.store()
+
+    @property
+    def _queues(self) -> tuple[VectorMemory, ...]:
+        return tuple(cast(VectorMemory, queue) for queue in self.queues)
 
     def _earlier(self, prototypes: Tensor) -> tuple[Tensor, ...]:
         """Scores [Q / ranks, K] of the part of this rank of each queue; none unless both are full."""
-        if not all(queue.is_full for queue in self.queues):
+        if not all(queue.is_full for queue in self._queues):
             return ()
         rank, world = rank_and_world()
-        return tuple(product(queue.vectors[rank::world], prototypes.T) for queue in self.queues)
+        return tuple(product(queue.vectors[rank::world], prototypes.T) for queue in self._queues)

@@ -194,4 +194,5 @@ def encode_views(encoder: Encoder, batch: Batch, names: Sequence[str] = VIEWS) -
     """
     views = (batch.views[name].visible.parts for name in names)
     together = Patches(*(torch.cat(parts) for parts in zip(*views, strict=True)))
-    return encoder(together).pooled.chunk(len(names))
+    pooled: Tensor = encoder(together).pooled
+    return tuple(pooled.chunk(len(names)))

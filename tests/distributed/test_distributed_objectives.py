@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from tests.builders.pairs.small_methods import METHODS, small_batch, small_method
 
@@ -52,7 +52,7 @@ def one_rank(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray]]:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, args=(folder,), nprocs=WORLD)
+    spawn(one_rank, args=(folder,), nprocs=WORLD)
     return [dict(np.load(folder / f"rank{rank}.npz")) for rank in range(WORLD)]
 
 

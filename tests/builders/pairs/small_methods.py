@@ -33,8 +33,8 @@ METHODS: Mapping[str, dict[str, Any]] = {
 """Method → its settings for tests, at T = 16."""
 
 
-def small_method(name: str, **changes: Any) -> Objective:
-    """Build a method on a ViT of two blocks, always with the same weights."""
+def small_method(name: str, **changes: Any) -> Any:
+    """Build a method on a ViT of two blocks, always with the same weights; tests look at its parts."""
     torch.manual_seed(0)
     settings = objective_settings({"name": name, "tokens": 16} | METHODS[name] | changes)
     return settings.build({FILM: build_encoder(ENCODER)})
