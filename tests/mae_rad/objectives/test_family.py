@@ -94,7 +94,7 @@ def test_what_it_cannot_do_is_refused(name: str) -> None:
         with pytest.raises(ValidationError, match=r"needs the whole batch.*optimizer\.accumulation out"):
             run_settings({"name": name}, accumulation=2)
     if settings.keeps_whole_copy:
-        with pytest.raises(ValidationError, match=rf"{name} keeps whole weights.*zero_stage=3.*Choose stage 2"):
+        with pytest.raises(ValidationError, match=rf"{name} needs whole weights.*zero_stage=3.*Choose stage 2"):
             run_settings({"name": name}, zero_stage=3)
         assert run_settings({"name": name}, zero_stage=2).runtime.zero_stage == 2
     if name == "mae_contrast":
