@@ -14,7 +14,7 @@ import torch
 
 from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.transformer_cost import Activations
-from mae_rad.objectives import FILM
+from mae_rad.objectives import FILM, Objective
 from mae_rad.pretraining.settings import PretrainSettings
 
 REDUCE_BUCKET_ELEMENTS = 500_000_000
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
     """Memory of one GPU in bytes.
 
     Attributes:
-        weights: in float32, and their bf16 copies.
+        weights: in float32, with buffers and their bf16 copies.
         gradients: with the reduce bucket.
         optimizer: moments, and in stages 1 and 2 the copy of the weights of DeepSpeed.
         per_film: activations of one film.
@@ -50,10 +50,20 @@ class Memory(NamedTuple):
 
 def count_parameters(settings: PretrainSettings) -> tuple[int, int]:
     """Count all parameters of the objective, and those in matrices; nothing is allocated."""
-    with torch.device("meta"):
-        objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
-    sizes = [(parameter.numel(), parameter.ndim) for parameter in objective.parameters()]
+    sizes = [(parameter.numel(), parameter.ndim) for parameter in _build(settings).parameters()]
     return sum(size for size, _ in sizes), sum(size for size, ndim in sizes if ndim > 1)
+
+
+def count_untrained(settings: PretrainSettings) -> tuple[int, int]:
+    """Count the parameters that no gradient trains, and the elements of buffers; nothing is allocated."""
+    objective = _build(settings)
+    frozen = sum(parameter.numel() for parameter in objective.parameters() if not parameter.requires_grad)
+    return frozen, sum(buffer.numel() for buffer in objective.buffers())
+
+
+def _build(settings: PretrainSettings) -> Objective:
+    with torch.device("meta"):
+        return settings.objective.build({FILM: build_any_encoder(settings.encoder)})
 
 
 def estimate_memory(settings: PretrainSettings, world: int) -> Memory:
@@ -67,20 +77,22 @@ def estimate_memory(settings: PretrainSettings, world: int) -> Memory:
         Bytes by purpose.
     """
     parameters, matrices = count_parameters(settings)
+    frozen, kept = count_untrained(settings)
+    trained = parameters - frozen
     stage = settings.runtime.zero_stage
     partitions = [world if stage >= first else 1 for first in (3, 2, 1)]  # weights, gradients, optimiser
     copies = 2 * matrices if settings.precision == "bf16" else 0
     # Stages 1 to 3 allocate the whole bucket for any model.
     bucket_bytes = 4 * (
-        REDUCE_BUCKET_ELEMENTS if stage > 0 else min(parameters, REDUCE_BUCKET_ELEMENTS) if world > 1 else 0
+        REDUCE_BUCKET_ELEMENTS if stage > 0 else min(trained, REDUCE_BUCKET_ELEMENTS) if world > 1 else 0
     )
-    weight_copy = 4 * parameters / world if stage in {1, 2} else 0
+    weight_copy = 4 * trained / world if stage in {1, 2} else 0
     average = 4 * parameters if settings.optimizer.average_decay else 0
     per_film, working = estimate_activations(settings)
     return Memory(
-        weights=4 * parameters / partitions[0] + copies + average,
-        gradients=4 * parameters / partitions[1] + bucket_bytes,
-        optimizer=8 * parameters / partitions[2] + weight_copy,
+        weights=4 * parameters / partitions[0] + 4 * kept + copies + average,
+        gradients=4 * trained / partitions[1] + bucket_bytes,
+        optimizer=8 * trained / partitions[2] + weight_copy,
         per_film=per_film,
         working=working,
     )

@@ -53,12 +53,11 @@ def swav(
     iterations: int = 3,
     *,
     further: Sequence[Tensor] = (),
+    earlier: Sequence[Tensor] = (),
 ) -> Tensor:
     """Predict the assignment of one view from the scores of the others (Caron et al. 2020, eq. 1 and 2).
 
     The mean over pairs of views and films, as in the public code; eq. 2 has the sum of both directions.
-
-    Called by no objective yet.
 
     Args:
         scores0: [n, K] products of unit vectors of the first view with unit prototypes.
@@ -67,12 +66,16 @@ def swav(
         epsilon: see ``sinkhorn``.
         iterations: see ``sinkhorn``.
         further: scores [n, K] of further crops, which are predicted from but not assigned (multi-crop).
+        earlier: scores [Q, K] of films of earlier batches in the first and in the second view, which are assigned
+            together with those of the batch (section 3.2); none, or both. Each rank gives a part of its own.
 
     Returns:
         [] loss in float32 or float64.
     """
-    assignments = [sinkhorn(scores, epsilon, iterations) for scores in (scores0, scores1)]
-    crops = [scores0, scores1, *further]
+    views = (scores0, scores1)
+    together = [torch.cat(both) for both in zip(views, earlier, strict=True)] if earlier else views
+    assignments = [sinkhorn(scores, epsilon, iterations)[: len(scores0)] for scores in together]
+    crops = [*views, *further]
     predictions = [(at_least_float32(scores) / temperature).log_softmax(dim=1) for scores in crops]
     losses = [
         -(assignment * prediction).sum(dim=1).mean()

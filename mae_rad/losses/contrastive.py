@@ -175,8 +175,6 @@ def nnclr(z0: Tensor, z1: Tensor, memory: Tensor, temperature: float = 0.1, *, n
     z1 only. More than one neighbour: the mean over them. lightly compares neighbours with neighbours as well (NT-Xent),
     another loss.
 
-    Called by no objective yet.
-
     Args:
         z0: [n, D] vectors whose neighbours are taken.
         z1: [n, D] vectors of the other view, in the same order.

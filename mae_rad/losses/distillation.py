@@ -37,8 +37,6 @@ def dino(
     As in the public code, the mean over pairs and films, where eq. 3 has the sum over pairs. The stop-gradient of the
     teacher is the caller's. :func:`dino_center` moves the centre, after the loss.
 
-    Called by no objective yet.
-
     Args:
         student: [S, n, K] logits of all crops, those that the teacher got first, in its order; or [n, K] of one crop.
         teacher: [G, n, K] logits of the global crops; or [n, K] of one crop that is not the student's.
@@ -68,8 +66,6 @@ def dino(
 @torch.no_grad()
 def dino_center(center: Tensor, teacher: Tensor, momentum: float = 0.9) -> Tensor:
     """Move the centre towards the mean of the teacher's logits (Caron et al. 2021, eq. 4). A collective call.
-
-    Called by no objective yet.
 
     Args:
         center: [K] present centre, equal on all ranks.

@@ -17,8 +17,6 @@ def rank_n_contrast(z: Tensor, targets: Tensor, temperature: float = 2.0) -> Ten
     vector j is in its own denominator, vector i is not. The denominators are running sums over columns sorted by the
     difference of targets, so that memory is N x M, not N x M x M as in the public code. A collective call.
 
-    Called by no objective yet.
-
     Args:
         z: [N, D] vectors of all views.
         targets: [N] values, or [N, L] compared by the sum of absolute differences; a vector whose target is NaN is left

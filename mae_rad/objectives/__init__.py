@@ -7,10 +7,16 @@ from typing import Annotated
 
 from data_prep.settings import ChosenByName
 from mae_rad.objectives.barlow_twins import BarlowTwinsSettings
+from mae_rad.objectives.byol import BYOLSettings
+from mae_rad.objectives.dino import DINOSettings
 from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
 from mae_rad.objectives.mae import MAESettings
+from mae_rad.objectives.mae_contrast import MAEContrastSettings
+from mae_rad.objectives.nnclr import NNCLRSettings
+from mae_rad.objectives.rank_n_contrast import RankNContrastSettings
 from mae_rad.objectives.simclr import SimCLRSettings
 from mae_rad.objectives.simsiam import SimSiamSettings
+from mae_rad.objectives.swav import SwAVSettings
 from mae_rad.objectives.vicreg import VICRegSettings
 
 __all__ = [
@@ -31,6 +37,12 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "simsiam": SimSiamSettings,
     "barlow_twins": BarlowTwinsSettings,
     "vicreg": VICRegSettings,
+    "byol": BYOLSettings,
+    "nnclr": NNCLRSettings,
+    "swav": SwAVSettings,
+    "dino": DINOSettings,
+    "rank_n_contrast": RankNContrastSettings,
+    "mae_contrast": MAEContrastSettings,
 }
 
 _CHOSEN = ChosenByName(OBJECTIVES)

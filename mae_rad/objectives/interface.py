@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -201,6 +202,17 @@ class ObjectiveSettings(Settings, ABC):
     def needs(self) -> tuple[str, ...]:
         """Columns that ``forward`` reads in the ``meta`` of a batch: of the index, label.NAME, or label.* for all."""
         return self.strategy.columns_of_relation
+
+    def check_columns(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Check that the columns of ``needs`` hold what the objective needs; by default what its relation needs.
+
+        Args:
+            columns: column → [films] values.
+
+        Raises:
+            SettingsError: a column holds something else.
+        """
+        self.strategy.check(columns)
 
     @property
     def keeps_whole_copy(self) -> bool:

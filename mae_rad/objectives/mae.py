@@ -109,7 +109,7 @@ class MAESettings(ObjectiveSettings, Augmentation):
         """The one view."""
         return {FILM: self.view}
 
-    def build(self, encoders: Mapping[str, Encoder]) -> "MAE":
+    def build(self, encoders: Mapping[str, Encoder]) -> "MaskedReconstruction":
         """Build the masked autoencoder with the encoder of films."""
         encoder = encoders[FILM]
         assert isinstance(encoder, ViT)  # see check_encoder
@@ -196,15 +196,18 @@ def _vit(encoders: Mapping[str, AnyEncoderSettings]) -> EncoderSettings:
     return encoder
 
 
-class MAE(Objective):
-    """Masked autoencoding of films."""
+class MaskedReconstruction(Objective):
+    """An objective that predicts hidden patches from the visible ones; its heirs call :meth:`add_decoder`."""
 
     encoder: ViT
 
-    def __init__(self, encoder: ViT, settings: MAESettings) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.views = settings.views()
+    def add_decoder(self, settings: MAESettings) -> None:
+        """Build the decoder.
+
+        Args:
+            settings: of the masked autoencoder.
+        """
+        encoder = self.encoder
         self.visible = settings.visible
         self.predicts_alone = settings.decoder == "cross"
         self.normalise = settings.normalise_pixels
@@ -219,13 +222,15 @@ class MAE(Objective):
             recompute=bool(encoder.checkpoint_activations),
         )
 
-    def forward(self, batch: Batch) -> ObjectiveOutput:
+    def reconstruction(self, view: View, features: Features) -> ObjectiveOutput:
         """Compute the mean squared error of the predicted patches.
 
         Metrics are the errors on content and background, the hidden share of the content, and the spread of features.
+
+        Args:
+            view: of B films.
+            features: of its visible patches.
         """
-        view = batch.views[FILM]
-        features = self.encoder(view.visible)
         prediction, target = self._predict(view, features)
         errors = masked_mse(
             prediction, target, normalise=self.normalise, variance_floor=self.variance_floor, reduction="none"
@@ -276,6 +281,21 @@ class MAE(Objective):
         prediction: Tensor = self.decoder(features, view.visible.coords, target_patches.coords)
         dtype = torch.promote_types(self.decoder.mask_token.dtype, torch.float32)
         return prediction, target_patches.values.to(dtype) / DISPLAY_RANGE
+
+
+class MAE(MaskedReconstruction):
+    """Masked autoencoding of films."""
+
+    def __init__(self, encoder: ViT, settings: MAESettings) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = settings.views()
+        self.add_decoder(settings)
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        """Compute the mean squared error of the predicted patches; metrics as :meth:`reconstruction`."""
+        view = batch.views[FILM]
+        return self.reconstruction(view, self.encoder(view.visible))
 
 
 def _predicted(view: View) -> Patches:

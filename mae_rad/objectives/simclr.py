@@ -149,6 +149,16 @@ class SimCLR(Objective):
                 for part in zip(*(torch.split(values, films_per_pass) for values in films.parts), strict=True)
             ]
             z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
+        return self.contrast(batch, z, pooled)
+
+    def contrast(self, batch: Batch, z: Tensor, pooled: Tensor) -> ObjectiveOutput:
+        """Compute the contrastive loss of projections; a collective call.
+
+        Args:
+            batch: n films.
+            z: [n, 2, C] projections of their two views.
+            pooled: [n, 2, D] features of the views, for the metrics.
+        """
         similarity = view_similarity(z[:, 0], z[:, 1], self.temperature)
         rows = Shown.of(batch, VIEWS)
         weights, mask = relate(

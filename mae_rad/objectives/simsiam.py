@@ -9,7 +9,6 @@ Legend: n films of this rank.
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field
 from torch import nn
 
 from mae_rad.data.batch import Batch
@@ -17,10 +16,10 @@ from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.losses.distillation import negative_cosine
 from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput
 from mae_rad.objectives.projection_head import AllRankBatchNorm, prediction_head, projection_head
-from mae_rad.objectives.two_views import BatchNormHeadSettings, encode_views, view_metrics
+from mae_rad.objectives.two_views import PredictorSettings, encode_views, view_metrics
 
 
-class SimSiamSettings(BatchNormHeadSettings):
+class SimSiamSettings(PredictorSettings):
     """Settings of SimSiam."""
 
     label: ClassVar[MethodLabel] = MethodLabel(
@@ -29,21 +28,10 @@ class SimSiamSettings(BatchNormHeadSettings):
 
     name: Literal["simsiam"] = "simsiam"
     """Name of the method."""
-    predictor_hidden: int = Field(default=512, ge=1)
-    """Channels of the hidden layer of the prediction head."""
 
     def build(self, encoders: Mapping[str, Encoder]) -> "SimSiam":
         """Build SimSiam with the encoder of films."""
         return SimSiam(encoders[FILM], self)
-
-    def head_flops(self, encoder_dim: int, films: int) -> float:
-        """Count projection and prediction of a view."""
-        return super().head_flops(encoder_dim, films) + 4.0 * self.head_dim * self.predictor_hidden
-
-    def head_bytes(self, films: int, operand_bytes: int) -> float:
-        """Estimate the layers of both heads."""
-        predictor = (2 * operand_bytes + 4) * self.predictor_hidden + 2 * 4 * self.head_dim
-        return super().head_bytes(films, operand_bytes) + predictor
 
 
 class SimSiam(Objective):

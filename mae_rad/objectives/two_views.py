@@ -1,7 +1,7 @@
 """What methods of two augmented views of a film share: their settings, and the encoding of both views."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Self
 
@@ -146,7 +146,23 @@ class BatchNormHeadSettings(TwoViewSettings, ABC):
         return 2 * (2 * operand_bytes + 4) * self.head_hidden + 2 * 4 * self.head_dim
 
 
-def view_metrics(pooled: tuple[Tensor, Tensor], projected: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+class PredictorSettings(BatchNormHeadSettings, ABC):
+    """Settings of a method that also predicts one projection from another."""
+
+    predictor_hidden: int = Field(default=512, ge=1)
+    """Channels of the hidden layer of the prediction head."""
+
+    def head_flops(self, encoder_dim: int, films: int) -> float:
+        """Count projection and prediction of a view."""
+        return super().head_flops(encoder_dim, films) + 4.0 * self.head_dim * self.predictor_hidden
+
+    def head_bytes(self, films: int, operand_bytes: int) -> float:
+        """Estimate the layers of both heads."""
+        predictor = (2 * operand_bytes + 4) * self.predictor_hidden + 2 * 4 * self.head_dim
+        return super().head_bytes(films, operand_bytes) + predictor
+
+
+def view_metrics(pooled: Sequence[Tensor], projected: Sequence[Tensor]) -> dict[str, Tensor]:
     """Compute what shows a collapse, of the films of this rank.
 
     Args:
@@ -159,23 +175,24 @@ def view_metrics(pooled: tuple[Tensor, Tensor], projected: tuple[Tensor, Tensor]
     """
     first, second = (values.detach() for values in projected)
     return {
-        "feature_std": feature_std(torch.cat(pooled)),
+        "feature_std": feature_std(torch.cat(tuple(pooled))),
         "projection_std": feature_std(torch.cat([first, second])),
         "positive_similarity": -negative_cosine(first, second),
     }
 
 
-def encode_views(encoder: Encoder, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Encode both views of every film in one forward pass.
+def encode_views(encoder: Encoder, batch: Batch, names: Sequence[str] = VIEWS) -> tuple[Tensor, ...]:
+    """Encode views of every film in one forward pass.
 
     Args:
         encoder: of films.
-        batch: n films with the views ``VIEWS``.
+        batch: n films with these views.
+        names: of the views, which have the same number of patches.
 
     Returns:
-        Pooled features [n, D] of the first and of the second views.
+        Pooled features [n, D] of each view.
     """
-    first, second = (batch.views[name].visible for name in VIEWS)
-    both = Patches(*(torch.cat(parts) for parts in zip(first.parts, second.parts, strict=True)))
-    of_first, of_second = encoder(both).pooled.chunk(2)
-    return of_first, of_second
+    views = (batch.views[name].visible.parts for name in names)
+    together = Patches(*(torch.cat(parts) for parts in zip(*views, strict=True)))
+    pooled: Tensor = encoder(together).pooled
+    return tuple(pooled.chunk(len(names)))

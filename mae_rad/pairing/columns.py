@@ -85,7 +85,7 @@ def read_columns(
     for name in dict.fromkeys(name for name in names if not is_label(name)):
         if name not in table.column_names:
             raise SettingsError(
-                f"objective.pairs: the index has no column {name!r}. Choose one of {', '.join(table.column_names)}, or"
+                f"objective: the index has no column {name!r}. Choose one of {', '.join(table.column_names)}, or"
                 " label.NAME."
             )
         columns[name] = _of_index(name, table[name])
@@ -115,7 +115,7 @@ def _of_index(name: str, values: pa.ChunkedArray) -> NDArray[Any]:
     if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind)):
         return np.array(pc.fill_null(values.cast(pa.float32()), np.nan).to_numpy())
     if not (pa.types.is_string(kind) or pa.types.is_boolean(kind)):
-        raise SettingsError(f"objective.pairs: column {name!r} holds neither text nor numbers. Choose another.")
+        raise SettingsError(f"objective: column {name!r} holds neither text nor numbers. Choose another.")
     texts = pc.fill_null(values.cast(pa.string()), "")
     known, codes = np.unique(texts.to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     return codes.astype(np.int64) - (1 if len(known) and known[0] == "" else 0)
@@ -138,10 +138,10 @@ def _of_labels(names: Sequence[str], keys: list[str], shards: Sequence[PublicFol
         label = name.removeprefix(LABEL)
         if label not in numbers:
             known = ", ".join(sorted({*resolved.labels, *numbers})) or "none"
-            raise SettingsError(f"objective.pairs: no training film has the label {label!r}. There are: {known}.")
+            raise SettingsError(f"objective: no training film has the label {label!r}. There are: {known}.")
         columns[name] = resolve_numbers(table, policy, keys=keys, name=label).numbers.astype(np.float32)
     if ALL_LABELS in names and not found:
-        raise SettingsError("objective.pairs: the training films have no labels. Write them with `mae-rad label`.")
+        raise SettingsError("objective: the training films have no labels. Write them with `mae-rad label`.")
     return columns
 
 

@@ -40,7 +40,7 @@ class RunPairs:
         self._settings, self._pairs = settings, settings.objective.strategy
         shards, batch = settings.data.shards, settings.optimizer.batch
         needed = read_columns(settings.objective.needs, index, shards, settings.labels)
-        self._pairs.check(needed)
+        settings.objective.check_columns(needed)
         of_order = read_columns(self._pairs.columns_of_order, index, shards, settings.labels)
         self.columns: dict[str, Tensor] = {name: torch.from_numpy(values) for name, values in needed.items()}
         self.checksums = checksums(of_order | needed)

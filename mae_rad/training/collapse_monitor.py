@@ -1,10 +1,11 @@
 """Warn early of a training that goes wrong, from the metrics of its logged steps, with what to do.
 
-Five quantities are watched: loss, gradient norm, attention logits, spread of the features and effective rank. The
-thresholds come from masked autoencoders at batch 128 (ViT-Ti, T = 64, films of hands) with a peak learning rate of
-5e-4, which learned, and of 4e-3, which did not. In the warm-up of the healthy run the spread fell from 0.29 to 0.04 and
-the effective rank from 8 to 2, and both rose again afterwards: there, small values are no fault. In the other run the
-spread fell to 0.01 within ten steps and stayed there.
+Six quantities are watched: loss, gradient norm, attention logits, spread of the features, spread of the projections
+(of methods that log it: they may collapse while the features do not), and effective rank. The thresholds come from
+masked autoencoders at batch 128 (ViT-Ti, T = 64, films of hands) with a peak learning rate of 5e-4, which learned, and
+of 4e-3, which did not. In the warm-up of the healthy run the spread fell from 0.29 to 0.04 and the effective rank from
+8 to 2, and both rose again afterwards: there, small values are no fault. In the other run the spread fell to 0.01
+within ten steps and stayed there.
 """
 
 import logging
@@ -62,7 +63,8 @@ class CollapseMonitor:
 
     def __init__(self, warmup_steps: int = 0) -> None:
         self._watches = (
-            _Spread(warmup_steps),
+            _Spread("feature_std", "vector: the encoder", warmup_steps),
+            _Spread("projection_std", "projection: the projection head", warmup_steps),
             _Logits(),
             _Gradient(),
             _Loss(warmup_steps),
@@ -100,9 +102,8 @@ class CollapseMonitor:
 class _Spread:
     """A fault is a spread that stays small after the warm-up, or nearly vanishes at any time."""
 
-    metric = "feature_std"
-
-    def __init__(self, warmup_steps: int) -> None:
+    def __init__(self, metric: str, collapsed: str, warmup_steps: int) -> None:
+        self.metric, self._collapsed = metric, collapsed
         self._warmup_steps = warmup_steps
         self._largest = 0.0
         self._low = self._lost = 0
@@ -124,13 +125,13 @@ class _Spread:
         if is_fault and not self._is_collapsed:
             self._is_collapsed = True
             text = (
-                f"feature_std is {spread:.3f}, all films have nearly the same vector: the encoder has collapsed."
+                f"{self.metric} is {spread:.3f}, all films have nearly the same {self._collapsed} has collapsed."
                 f" {_LOWER_RATE}, or give the objective a larger batch or stronger views."
             )
             messages.append((logging.WARNING, text))
         elif self._is_collapsed and not is_low:
             self._is_collapsed = False
-            messages.append((logging.INFO, f"feature_std is {spread:.3f} again"))
+            messages.append((logging.INFO, f"{self.metric} is {spread:.3f} again"))
         return messages
 
 

@@ -61,7 +61,7 @@ WRONG = [
     (f"{MAE} data.shards=public optimizer.steps=0", "'optimizer.steps'.*greater than or equal to 1"),
     (
         f"{MAE} data.shards=public objective.name=moco",
-        "objective.*name must be one of mae, simclr, simsiam, barlow_twins, vicreg, not moco",
+        "objective.*name must be one of mae, simclr, simsiam, .*, not moco",
     ),
     (f"{MAE} data.shards=public steps", "'steps' is not a setting; write key=value"),
     (f"{MAE} data.shards=public --steps 4", "unrecognized arguments: --steps 4"),
