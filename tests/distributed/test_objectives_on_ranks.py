@@ -11,6 +11,7 @@ from torch.multiprocessing.spawn import spawn
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.objectives import FILM, objective_settings
+from tests.builders.pairs.film_batch import film_batch
 
 WORLD, FILMS = 2, 5
 OBJECTIVES = {
@@ -30,7 +31,7 @@ def batch(part: slice) -> Batch:
             Patches(values[part].to(torch.uint16), coords.expand(count, -1, -1), torch.full((count, 2), 4.0))
         )
     film = torch.arange(WORLD * FILMS)[part]
-    return Batch(views, film, film // 3, tuple(map(str, film.tolist())))
+    return film_batch(views, film, film // 3, position=int(film[0]))
 
 
 def loss_and_gradients(name: str, given: Batch) -> dict[str, np.ndarray]:
