@@ -11,7 +11,7 @@ from mae_rad.losses.vectors import at_least_float32
 def rank_n_contrast(z: Tensor, targets: Tensor, temperature: float = 2.0) -> Tensor:
     """Rank-N-Contrast (Zha et al. 2023, eq. 1 and 2), as the mean over pairs of different vectors.
 
-        L_ij = - (s_ij - log sum_{k: |y_i - y_k| >= |y_i - y_j|} exp s_ik),    s = - distance / temperature
+        L_ij = - (s_ij - log sum_{k: d_ik >= d_ij} exp s_ik),    s = - distance / temperature,    d_ij = abs(y_i - y_j)
 
     The similarity is the negative Euclidean distance of vectors that are not normalised, as in paper and public code;
     vector j is in its own denominator, vector i is not. The denominators are running sums over columns sorted by the
