@@ -147,3 +147,8 @@ def test_the_reference_states_values_defaults_and_choices() -> None:
     assert groups["objective with `name: simclr`"]["objective.temperature"]
     [side] = [one for group in setting_groups(SETTINGS["shard"]) for one in group.settings if one.name == "max_side"]
     assert side.meaning.startswith("Longest side of a film in pixels")
+
+
+@pytest.mark.parametrize("command", SETTINGS)
+def test_the_page_of_settings_leads_to_those_of_every_command(command: str) -> None:
+    assert f"generated/settings_{command}>" in (ROOT / "docs" / "reference" / "settings.md").read_text()
