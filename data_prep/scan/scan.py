@@ -3,8 +3,10 @@
 A repeated scan reads new and changed files and drops removed ones; its result equals that of a fresh scan.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +77,13 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
     layout = find_layout(archives, settings.layout)
     if settings.keys == 1:
         settings = settings.model_copy(update={"source": settings.source or layout or ""})
-    files = list_files(archives)
+    listed = list_files(archives)
+    files = _not_excluded(listed, settings.exclude_pattern)
     prepare_private(private)
     try:
         with locked(private), without_secret():
-            return _scan(files, private, pseudonyms, settings, layout, archives)
+            summary = _scan(files, private, pseudonyms, settings, layout, archives)
+            return replace(summary, excluded=len(listed) - len(files))
     except BlockingIOError:
         raise ArchiveError(f"another scan command is writing to {private}. Wait until it has ended.") from None
     except OSError as error:  # from writing; errors from reading become rows, or read_all reports them
@@ -128,6 +132,16 @@ def _scan(
     )
     missing = pc.sum(headers["missing"]).as_py() or 0
     return summarise(manifest, facts, joined=joined, missing=missing, changes=changes, tables=report)
+
+
+def _not_excluded(files: list[ArchiveFile], pattern: str | None) -> list[ArchiveFile]:
+    if pattern is None:
+        return files
+    excluded = re.compile(pattern)
+    kept = [file for file in files if excluded.search(file.below) is None]
+    if not kept:
+        raise ArchiveError(f"exclude_pattern={pattern} leaves out all {len(files)} files. Give a narrower one.")
+    return kept
 
 
 def _headers(

@@ -49,6 +49,8 @@ class ScanSummary:
         doubtful: (word, body part or an empty text) → films; for words that are not to be relied on, or never read.
         corrected: facts that come from the table of corrections.
         joined: patient numbers that were joined to another one, since they may mean the same person.
+        rejected: films to which at least one of these rules applies.
+        excluded: files that ``exclude_pattern`` leaves out; they are not among ``files``.
         missing: files that a DICOMDIR refers to and that do not exist.
         changes: compared with the previous scan; None for the first one.
         tables: summary of the tables of a public data set; empty for other archives.
@@ -70,11 +72,15 @@ class ScanSummary:
     missing: int
     changes: Changes | None
     tables: str = ""
+    rejected: int = 0
+    excluded: int = 0
 
     def __str__(self) -> str:
         """Format the summary as a table."""
         films = sum(self.films.values())
         sources = ", ".join(f"{count} {source}" for source, count in self.films.items())
+        if self.rejected:
+            sources += f"; without those that shard rejects by a rule below: {films - self.rejected}"
         lines = [("files", self.files, str(self.changes) if self.changes else ""), ("films", films, sources)]
         lines += [("  studies", self.studies, ""), ("  patients", self.patients, "with a patient number")]
         if self.films_of_unknown_patients:
@@ -107,6 +113,8 @@ class ScanSummary:
         ]
         lines.append(("not films", self.files - films, ""))
         lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
+        if self.excluded:
+            lines.append(("left out", self.excluded, "match exclude_pattern: not read, not among the files above"))
         if self.missing:
             lines.append(("missing files", self.missing, "listed in a DICOMDIR but do not exist"))
         text = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
@@ -183,6 +191,7 @@ def summarise(
         doubtful=dict(facts.doubtful.most_common()),
         corrected=sum(pc.sum(pc.equal(column, CORRECTION)).as_py() or 0 for column in sources),
         joined=joined,
+        rejected=pc.sum(pc.or_(pc.is_valid(films["marks"]), pc.is_valid(films["twin"]))).as_py() or 0,
         missing=missing,
         changes=changes,
         tables=tables,

@@ -1,6 +1,7 @@
 """Settings of the ``scan`` command."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,20 @@ class ScanSettings(ReadSettings):
     on the spelling of the number; ``append`` names it."""
     layout: Literal[LayoutName, "auto"] | None = None
     """Public data set whose tables are read too, see ``data_prep.public_datasets``; ``auto`` detects the data set."""
+    exclude_pattern: str | None = None
+    r"""Regular expression: files in whose path below the archive it is found are not read, such as ``^__`` for folders
+    of others that begin with two underscores. They are counted, and are no part of the scan."""
     facts: FactsSettings = FactsSettings()
     tables: TableSettings = TableSettings()
     columns: ColumnSettings = ColumnSettings()
+
+    @field_validator("exclude_pattern")
+    @classmethod
+    def _is_an_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if pattern == "":
+            raise ValueError("is empty, and would leave out every file")
+        return pattern

@@ -25,7 +25,7 @@ from mae_rad.heads import MulticlassSettings, RegressionSettings
 from mae_rad.heads.interface import Boxes, Prediction
 from mae_rad.heads.pooled_head import PooledHead
 from mae_rad.prediction.film_reader import ReadFilm, ReadResult
-from mae_rad.prediction.in_scope import NO_LABEL, labels_for_film, out_of_scope_reason
+from mae_rad.prediction.in_scope import NO_LABEL, labels_for_film, out_of_scope_reason, scope_without_answers
 from mae_rad.prediction.overlay import HeatMap
 from mae_rad.prediction.prediction_folder import PredictRequest, escaped_path
 from mae_rad.prediction.prediction_writer import Documents, PredictedFilm
@@ -68,6 +68,7 @@ class FilmInference:
         self._predictor, self._settings = predictor.to(self._device).eval(), settings
         self._labels, self._operating_points = predictor.card.labels, predictor.card.operating_points
         self._task = predictor.card.task
+        self._required_scope = scope_without_answers(predictor.card.scope, self._task)
         self._has_findings = not isinstance(self._task, RegressionSettings | MulticlassSettings)
         if not isinstance(predictor.encoder, ViT) and not self.predicts_boxes and _heat_map_method(settings) != "none":
             _log.warning("pictures have no heat maps: they are available for a ViT only")
@@ -104,9 +105,10 @@ class FilmInference:
         for film in films:
             fields = file_fields | self._film_fields(film.sidecar) | {"frames": len(films)}
             reason = out_of_scope_reason(self._predictor.card.scope, fields["body_part"], fields["view"])
+            refused = out_of_scope_reason(self._required_scope, fields["body_part"], fields["view"])
             labels = self._labels_for(film.sidecar)
-            if not labels or (reason is not None and self._settings.out_of_scope == "refuse"):
-                yield Record(**fields, status="out_of_scope", reason=reason or NO_LABEL)
+            if not labels or (refused is not None and self._settings.out_of_scope == "refuse"):
+                yield Record(**fields, status="out_of_scope", reason=refused or NO_LABEL)
             else:
                 answered = {"status": "answered", "reason": reason, "warnings": self._warnings_for(labels)}
                 yield FilmRequest(film, fields | answered, labels)

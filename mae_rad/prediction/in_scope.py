@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from mae_rad.data.shard_reader import Condition
 from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_card import Scope
+from mae_rad.heads import MulticlassSettings, TaskSettings
 from mae_rad.heads.target import TargetSettings
 
 NO_LABEL = "no_label_for_such_films"
@@ -30,6 +31,19 @@ def out_of_scope_reason(scope: Scope, body_part: str | None, view: str | None) -
         if trained and value not in trained:
             return f"{name}_not_in_training"
     return None
+
+
+def scope_without_answers(scope: Scope, task: TaskSettings) -> Scope:
+    """The scope that a film must be in: all but the fact that the model itself tells, whatever its header states.
+
+    Args:
+        scope: body parts and views of the training films.
+        task: of the model.
+    """
+    told = task.target.column if isinstance(task, MulticlassSettings) else None
+    return scope.model_copy(
+        update={name: {} for name, column in (("body_parts", "body_part"), ("views", "view")) if column == told}
+    )
 
 
 def labels_for_film(labels: Sequence[TargetSettings], film: Mapping[str, object]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Scanning: every file becomes one row, and identifying values are only in the linkage table."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +364,29 @@ def test_real_archives_with_films_and_other_files(tmp_path: Path) -> None:
     assert found["cr_dental_modality_lut_jpeg_lossless.dcm"]["age_years"] is None  # born in 1900, a dummy
     assert found["CR_16x16_CSPINE_AP"]["body_part"] == "CSPINE"
     assert found["dx_in_secondary_capture_implicit.dcm"]["age_years"] is None  # "81", without a unit
+
+
+def test_files_of_excluded_folders_are_not_read_and_counted(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_film(archive / "KNIE_NEU" / "__a" / "film")
+    write_film(archive / "__Arbeit" / "copy")
+    summary = scan([archive], tmp_path / "private", ScanSettings(workers=1, exclude_pattern="^__"))
+    assert (summary.files, summary.excluded) == (1, 1)
+    assert re.search(r"^left out +1 ", str(summary), flags=re.MULTILINE)
+    assert [Path(path).name for path in read_linkage(tmp_path / "private")["path"].to_pylist()] == ["film"]
+    with pytest.raises(ArchiveError, match="leaves out all 2 files"):
+        scan([archive], tmp_path / "other", ScanSettings(workers=1, exclude_pattern="."))
+    assert not (tmp_path / "other").exists()
+
+
+def test_films_that_a_rule_rejects_are_told_beside_all_films(tmp_path: Path) -> None:
+    write_film(tmp_path / "archive" / "film")
+    write_film(tmp_path / "archive" / "raw", sop_class=builder.DX_FOR_PROCESSING)
+    text = str(scan([tmp_path / "archive"], tmp_path / "private", ScanSettings(workers=1)))
+    assert "2 dicom; without those that shard rejects by a rule below: 1" in text
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("(", "is no regular expression"), ("", "leave out every file")])
+def test_a_wrong_exclude_pattern_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScanSettings(exclude_pattern=pattern)

@@ -91,3 +91,13 @@ def test_pictures_and_reports_are_written(task: Any, films: Path, tmp_path: Path
         assert f"{round(value, 4):g}"[:6] in str(report)
         with Image.open(tmp_path / "out" / "overlays" / record["overlay"]) as picture:
             assert len(np.unique(np.asarray(picture))) > 20
+
+
+def test_a_model_of_regions_answers_whatever_region_the_header_states(films: Path, tmp_path: Path) -> None:
+    region = MulticlassSettings.model_validate({"target": {"column": "body_part", "classes": ["CHEST", "RIB"]}})
+    model = write_predictor(tmp_path / "model", other=region, body_parts=("CHEST", "RIB"))
+    records, _, _ = _predict(model, films, tmp_path / "out", overlays="none")
+    assert {(record["status"], record["reason"]) for record in records} == {("answered", "body_part_not_in_training")}
+    other = write_predictor(tmp_path / "other", other=VIEW, body_parts=("CHEST", "RIB"))
+    records, _, _ = _predict(other, films, tmp_path / "other_out", overlays="none")
+    assert {record["status"] for record in records} == {"out_of_scope"}
