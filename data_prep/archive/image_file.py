@@ -13,6 +13,7 @@ from data_prep.archive.reject_by_header import format_marks
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import Reason
+from data_prep.runtime.user_patterns import search
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -129,7 +130,10 @@ def groups_of_path(below: str, pattern: str | None) -> dict[str, str]:
 
     Returns:
         Named group → text that is not empty; no groups if the pattern does not match.
+
+    Raises:
+        SettingsError: the pattern takes too long.
     """
-    match = re.search(pattern, below) if pattern else None
+    match = search(pattern, below, setting="image_pattern") if pattern else None
     texts = match.groupdict() if match else {}
     return {name: path_text(text.strip()) for name, text in texts.items() if text and text.strip()}

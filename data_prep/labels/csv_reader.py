@@ -172,9 +172,10 @@ class CsvReader:
         values = {column: self._value_of(row, column.position, column.name) for column in columns.labels}
         entries += [(column.name, column.label, value, None) for column, value in values.items() if value is not None]
         for of_fact in columns.one_hot.values():
-            of_row, problem = one_fact(
-                {column: self._value_of(row, column.position, column.name) for column in of_fact}
-            )
+            of_cells = {column: self._value_of(row, column.position, column.name) for column in of_fact}
+            if any(row.cells[column.name] not in self._words for column in of_fact):
+                continue  # listed; what was not understood may be the fact, so nothing of it is absent
+            of_row, problem = one_fact(of_cells)
             entries += [(column.name, column.label, value, None) for column, value in of_row.items()]
             if problem:
                 self._collector.add_problem(problem, row.origin.place)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from data_prep.annotations.cell_values import CELL_VALUES, CellWords
+from data_prep.annotations.cell_values import CELL_VALUES, CellWords, cell_word
 from data_prep.annotations.label_entries import is_label, label_name
 from data_prep.errors import LabelError
 from data_prep.labels.settings import LabelSettings
@@ -273,9 +273,16 @@ class _ColumnFinder:
             ("column_left_out", f"column {position} is left out: it has no name and numbers the rows")
         )
 
+    def _is_class(self, cell: str) -> bool:
+        """Whether a cell names a class: grades and letters do, but no word for a missing or an uncertain value."""
+        if cell not in self._words:
+            return True
+        is_short = len(cell_word(cell)) <= 2
+        return self._words.value(cell) in ({"present", "absent"} | ({"uncertain"} if is_short else set()))
+
     def _add_classes(self, position: int, name: str, cells: _Cells) -> None:
         fact, rename = self._settings.columns.classes[name], self._settings.rename
-        named = sorted(cell for cell in cells.different if cell in rename or cell not in self._words)
+        named = sorted(cell for cell in cells.different if cell in rename or self._is_class(cell))
         if len(named) > MAX_CLASSES:
             raise LabelError(
                 f"{self._path} line 1: column {position} has more than {MAX_CLASSES} classes; it is no class"

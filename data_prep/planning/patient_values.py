@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.annotations.csv_table import csv_table, read_csv_header
+from data_prep.annotations.cell_values import CELL_VALUES, cell_word
+from data_prep.annotations.csv_table import csv_table, read_csv_rows
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.deidentify.allow_list import hexadecimal
 from data_prep.deidentify.pseudonyms import canonical_number
+from data_prep.deidentify.safe_header_values import manufacturer
+from data_prep.deidentify.vocabulary import vocabulary
 from data_prep.errors import ArchiveError, SettingsError
 
 FILM_COLUMNS = (
@@ -23,16 +26,35 @@ TABLE_NAMES = ("path", "film", "sop_instance_uid", "study", "patient")
 
 _MAX_VALUES = 200
 """Values of a column of classes; more are names or numbers."""
-_CLASS_NAME = re.compile(r"(?!.*\d{4})[\w ./+×-]{1,40}")
-"""What a message may repeat of a table: no long number."""
+_WORDS = re.compile(r"[^\W_]+")
+_LABELS = frozenset(
+    ("fracture", "fraktur", "foreign", "material", "object", "implant", "left", "right", "female", "male")
+)
+_MAX_DIGITS = 2
+"""Digits of a number that a message may repeat of a table, such as a grade."""
 
 Values = Mapping[str, frozenset[str]]
 """Keyed hash of a patient → values of the patient's films."""
 
 
 def shown_value(value: str, patients: int) -> str:
-    """Name a value in a message; one that may be an identifier is told by its number of patients alone."""
-    return value if hexadecimal(value, 32) or _CLASS_NAME.fullmatch(value) else f"(a value of {patients} patients)"
+    """Name a value in a message if all its words are known ones; another, which may be a name, is told by its patients.
+
+    Args:
+        value: of a column of films or of a table.
+        patients: who have it.
+    """
+    words = _WORDS.findall(value)
+    is_known = all(map(_is_term, words)) and len(words) > 0 and sum(map(str.isdecimal, words)) <= 1  # two are a date
+    return value if hexadecimal(value, 32) or _is_term(value) or is_known else f"(a value of {patients} patients)"
+
+
+def _is_term(text: str) -> bool:
+    """Whether a text is a body part, a view, a maker, a word of a label, or a short number."""
+    if text.isdecimal():
+        return len(text) <= _MAX_DIGITS
+    is_listed = any(vocabulary(name).match(text) for name in ("body_part", "view")) or manufacturer(text) == text
+    return is_listed or cell_word(text) in CELL_VALUES or text.casefold() in _LABELS
 
 
 class PatientValues:
@@ -49,7 +71,7 @@ class PatientValues:
 
     def __init__(self, films: pa.Table, linkage: pa.Table, table: Path | None) -> None:
         self._films, self._linkage, self._table = films, linkage, table
-        self._header = read_csv_header(table) if table else []
+        self._header = _header(table) if table else []
         self._named_by = next((name for name in TABLE_NAMES if name in self._header), "")
         if table and not self._named_by:
             raise SettingsError(
@@ -122,6 +144,18 @@ class PatientValues:
             if name is not None:
                 by_name[fold(name)].add(patient)
         return _Finder(by_name, None, patients)
+
+
+def _header(table: Path) -> list[str]:
+    """The first line of a table.
+
+    Raises:
+        SettingsError: it is missing, no text in UTF-8, or not a table.
+    """
+    try:
+        return next(read_csv_rows(table), (1, []))[1]
+    except ArchiveError as error:
+        raise SettingsError(f"splits.stratify.table: {error}") from None
 
 
 class _Finder:

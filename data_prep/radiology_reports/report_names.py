@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 
-import regex
+from data_prep.runtime.user_patterns import search
 
-from data_prep.errors import LabelError
-
-_MAX_SECONDS = 2.0
-"""Longest time to compare one name with the pattern; the library stops there, which ``re`` cannot."""
 STUDY = "study"
 """Group of the pattern that holds the name of the study."""
 
@@ -36,17 +32,11 @@ class ReportNames:
             The name; None if the file name does not fit the pattern.
 
         Raises:
-            LabelError: the pattern takes too long.
+            SettingsError: the pattern takes too long.
         """
         if self.pattern is None:
             return stem
-        try:
-            match = regex.fullmatch(self.pattern, file_name, timeout=_MAX_SECONDS)
-        except TimeoutError:
-            raise LabelError(
-                f"reports.pattern took more than {_MAX_SECONDS:g} s for one file name; make it simpler, without a"
-                " repetition inside a repetition"
-            ) from None
+        match = search(self.pattern, file_name, setting="reports.pattern", whole=True)
         return (match[STUDY] or None) if match else None
 
     def folder_of(self, path: str) -> str | None:

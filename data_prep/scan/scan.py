@@ -3,7 +3,6 @@
 A repeated scan reads new and changed files and drops removed ones; its result equals that of a fresh scan.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -48,6 +47,7 @@ from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
 from data_prep.runtime.csv_text import csv_text
 from data_prep.runtime.folder_lock import locked
 from data_prep.runtime.secret_environment import without_secret
+from data_prep.runtime.user_patterns import search
 from data_prep.scan.corrections import read_corrections
 from data_prep.scan.film_facts import collect_facts, with_patients_of_paths
 from data_prep.scan.patient_identity import patients, twins
@@ -137,8 +137,7 @@ def _scan(
 def _not_excluded(files: list[ArchiveFile], pattern: str | None) -> list[ArchiveFile]:
     if pattern is None:
         return files
-    excluded = re.compile(pattern)
-    kept = [file for file in files if excluded.search(file.below) is None]
+    kept = [file for file in files if search(pattern, file.below, setting="exclude_pattern") is None]
     if not kept:
         raise ArchiveError(f"exclude_pattern={pattern} leaves out all {len(files)} files. Give a narrower one.")
     return kept

@@ -90,10 +90,10 @@ def read_field(
     classes = tuple(value for value, count in counts.items() if count >= MIN_PATIENTS)
     rare = tuple(value for value, count in counts.items() if count < MIN_PATIENTS)
     if len(classes) < 2:
-        found = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:10]) or "none"
+        found = ", ".join([*classes, *rare][:10]) or "none"
         raise EvaluationError(
-            f"fields: fewer than two values of {settings.name} have {MIN_PATIENTS} patients (values with their"
-            f" patients: {found}). Widen where, or name another field"
+            f"fields: fewer than two values of {settings.name} have {MIN_PATIENTS} patients (its values: {found})."
+            " Widen where, or name another field"
         )
     positions = {name: position for position, name in enumerate(classes)}
     y = np.array([positions.get(value, -1) for value in values.tolist()], dtype=np.int64)

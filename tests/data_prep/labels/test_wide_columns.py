@@ -157,3 +157,16 @@ def test_a_column_with_too_many_different_cells_is_no_class(folders: Folders) ->
     table = "sop_instance_uid,remark\n" + "".join(f"{FIRST},remark {k}\n" for k in range(65))
     with pytest.raises(LabelError, match="column 2 has more than 64 classes"):
         label(folders, table, columns={"classes": {"remark": "region"}})
+
+
+def test_grades_and_letters_are_classes_and_missing_or_doubtful_words_are_none(folders: Folders) -> None:
+    table = "sop_instance_uid,grade\n" + f"{FIRST},0\n{SECOND},x\n1.2.826.333,n/a\n1.2.826.444,unsure\n"
+    label(folders, table, columns={"classes": {"grade": "kl"}})
+    assert {name for _, name in values(folders)} == {"kl_0", "kl_x"}
+
+
+def test_a_word_that_is_not_understood_leaves_its_fact_open(folders: Folders) -> None:
+    table = "sop_instance_uid,region_knee,region_hand,region_foot\n" + f"{FIRST},yes,vllt,\n{SECOND},no,yes,no\n"
+    label(folders, table, columns={"one_hot": {"region": ["region_*"]}}, unknown_words="list")
+    assert sorted(values(folders).values()) == ["absent", "absent", "present"]
+    assert ("2", "unknown_word") in problems(folders)

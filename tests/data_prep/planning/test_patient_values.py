@@ -71,6 +71,9 @@ def test_a_key_or_a_number_is_no_column_of_classes() -> None:
 
 
 def test_messages_repeat_no_long_number() -> None:
-    assert shown_value("KNEE left, x", 3) == "(a value of 3 patients)"
+    assert shown_value("KNEE left, x", 3) == "KNEE left, x"
     assert shown_value("OP 20190304", 3) == "(a value of 3 patients)"
     assert shown_value("Unsure", 3) == "Unsure"
+    assert shown_value("knee × fracture YES", 3) == "knee × fracture YES"
+    for name in ("Huber Franz", "Meier Anna jun.", "Özdemir", "01.02.59", "E. Wrist-Miller", "..."):
+        assert shown_value(name, 3) == "(a value of 3 patients)"

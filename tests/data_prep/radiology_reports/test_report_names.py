@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
-from data_prep.errors import LabelError
+from data_prep.errors import LabelError, SettingsError
 from data_prep.labels.settings import ReportSettings
 from data_prep.radiology_reports.label_reports import PROBLEMS_FILE, label_from_reports
 from data_prep.radiology_reports.report_names import ReportNames
@@ -59,7 +59,7 @@ def test_a_pattern_compiles_and_has_the_group() -> None:
 
 def test_a_pattern_without_end_is_stopped() -> None:
     start = process_time()
-    with pytest.raises(LabelError, match=r"reports\.pattern took more than"):
+    with pytest.raises(SettingsError, match=r"reports\.pattern took more than"):
         ReportNames(r"(?P<study>(a|aa)+)[bd]").study_name("a" * 60 + "c", "")
     assert process_time() - start < 10
 
