@@ -12,7 +12,7 @@ from mae_rad.evaluation.results.rows import Row, is_headline
 
 
 @dataclass(frozen=True)
-class ClassScores:
+class ClassTable:
     """A task of several classes, by one probe.
 
     Attributes:
@@ -31,7 +31,7 @@ class ClassScores:
     pictures: dict[str, Markup]
 
 
-def class_scores(results: ComparisonResults, facts: Facts, pictures: Mapping[str, Markup]) -> list[ClassScores]:
+def class_tables(results: ComparisonResults, facts: Facts, pictures: Mapping[str, Markup]) -> list[ClassTable]:
     """Return the tasks of several classes, each by the first probe.
 
     Args:
@@ -51,5 +51,5 @@ def class_scores(results: ComparisonResults, facts: Facts, pictures: Mapping[str
             if "macro_auroc" in metrics:
                 drawn = {encoder: pictures.get(confusion_file(task, encoder)) for encoder in rows}
                 of_encoder = {encoder: picture for encoder, picture in drawn.items() if picture is not None}
-                entries.append(ClassScores(task, probe, metrics, rows, left_out.get(task, {}), of_encoder))
+                entries.append(ClassTable(task, probe, metrics, rows, left_out.get(task, {}), of_encoder))
     return entries
