@@ -16,8 +16,8 @@ from mae_rad.evaluation.comparison.trained_probes import ProbeOutputs, ProbePlan
 from mae_rad.evaluation.multiclass.confusion import confusion_table
 from mae_rad.evaluation.statistics.metrics import predicted_classes
 
-RARE = f"values of fewer than {MIN_PATIENTS} patients"
-"""Name of the rare classes of a task, together."""
+RARE = "rare"
+"""Name of the classes of fewer than MIN_PATIENTS test patients, together."""
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
-from mae_rad.evaluation.comparison.confusions import RARE
 from mae_rad.evaluation.comparison.differences import encoder_pairs
 from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.tasks import ProbeTask, SkippedTask
 from mae_rad.evaluation.results.rows import Role, Row
 
 FACTS = "facts.json"
+RARE = f"values of fewer than {MIN_PATIENTS} patients"
 _TOO_FEW = re.compile(r"([^;:,()]+): (\d+) training and (\d+) test patients")
 
 
