@@ -30,8 +30,8 @@ from mae_rad.evaluation.comparison.tasks import ProbeTask, SkippedTask
 from mae_rad.evaluation.results.rows import Role, Row
 
 FACTS = "facts.json"
-RARE = f"values of fewer than {MIN_PATIENTS} patients"
 _TOO_FEW = re.compile(r"([^;:,()]+): (\d+) training and (\d+) test patients")
+RARE = f"values of fewer than {MIN_PATIENTS} patients"
 
 
 class Count(Settings):
