@@ -2,7 +2,8 @@
 
     mae-rad compare-heads runs/mae_head runs/simclr_head --reference runs/random_head shards=PUBLIC
 
-Prints AUROC and average precision of each label, or AP50 and FROC of boxes, with 95 % intervals over patients.
+Prints AUROC and average precision of each label, or AP50 and FROC of boxes, with 95 % intervals over patients; of
+exclusive classes balanced accuracy, macro AUROC, accuracy, calibration error, log-loss and the classes without a film.
 """
 
 from collections.abc import Sequence

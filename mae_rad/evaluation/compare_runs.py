@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.runtime.atomic_write import atomic_text
+import pyarrow.parquet as pq
+
+from data_prep.runtime.atomic_write import atomic_file, atomic_text
 from data_prep.shard_format.rare_values import MIN_PATIENTS
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, compare
+from mae_rad.evaluation.comparison.confusions import Confusion, confusions_table
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.cpu_threads import limit_threads
-from mae_rad.evaluation.figures.all_figures import draw_embeddings, draw_numbers
+from mae_rad.evaluation.figures.all_figures import draw_confusions, draw_embeddings, draw_numbers
 from mae_rad.evaluation.figures.map_page import MAP_PAGE
 from mae_rad.evaluation.load_inputs import prepare_inputs
-from mae_rad.evaluation.mlflow_runs import log_comparison
+from mae_rad.evaluation.mlflow_runs import CONFUSIONS, log_comparison
 from mae_rad.evaluation.report.facts import Facts, build_facts, hide_rare_subsets, write_facts
 from mae_rad.evaluation.report.report_page import PAGE, PICTURES, write_page
 from mae_rad.evaluation.report.text_table import format_table, write_csv
@@ -47,7 +50,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
             compared = compare(inputs)
             facts = build_facts(inputs, compared.skipped)
             results = ComparisonResults(hide_rare_subsets(compared.rows), facts.groups)
-            table = _write(inputs, results, facts)
+            table = _write(inputs, results, facts, compared.confusions)
             view = log_comparison(results, facts, inputs.candidates, settings, tracker)
         except BaseException:
             tracker.finish("FAILED")
@@ -57,16 +60,26 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     return f"{table}\n\nReport: {settings.out / PAGE}\n{map_line}MLflow: {open_command(uri, view)}"
 
 
-def _write(inputs: ComparisonInputs, results: ComparisonResults, facts: Facts) -> str:
+def _write(inputs: ComparisonInputs, results: ComparisonResults, facts: Facts, confusions: Sequence[Confusion]) -> str:
     """Write all files of the comparison to ``settings.out``; returns the table as text."""
     out = inputs.settings.out
     out.mkdir(parents=True, exist_ok=True)  # not created yet if the vectors are in another folder
     write_comparison(results.rows, out / "comparison.parquet")
     write_csv(results.rows, out / "comparison.csv")
+    _write_confusions(confusions, out / CONFUSIONS)
     write_facts(facts, out)
     table = format_table(results, facts)
     atomic_text(out / "comparison.txt", f"{table}\n")
     draw_numbers(results, out / PICTURES)
+    draw_confusions(confusions, out / PICTURES)
     draw_embeddings(inputs, out / PICTURES, min_patients=MIN_PATIENTS)
     write_page(out)
     return table
+
+
+def _write_confusions(confusions: Sequence[Confusion], path: Path) -> None:
+    """Write ``confusion.parquet``; without a task of several classes, that of an earlier comparison is deleted."""
+    path.unlink(missing_ok=True)
+    if confusions:
+        with atomic_file(path) as file:
+            pq.write_table(confusions_table(confusions), file)

@@ -47,7 +47,8 @@ from mae_rad.tracking import (
     address,
 )
 
-TABLES = ("report.html", MAP_PAGE, "comparison.parquet", "comparison.csv", "comparison.txt", "facts.json")
+CONFUSIONS = "confusion.parquet"
+TABLES = ("report.html", MAP_PAGE, "comparison.parquet", "comparison.csv", "comparison.txt", "facts.json", CONFUSIONS)
 _LEARNED_POOL = "attentive"
 """Pool of the attentive probe, which learns its pooling: logged with the encoder's first pooling."""
 _METRIC_DIGITS = 4
@@ -88,7 +89,7 @@ def log_comparison(
     tracker.inputs(data)
     tracker.views(views)
     for path in (settings.out / name for name in TABLES):
-        if path.exists():  # a comparison of few films has no map
+        if path.exists():  # a comparison of few films has no map, one of two classes no confusion
             tracker.file(path, "")
     for picture in sorted((settings.out / PICTURES).glob("*.png")):
         tracker.picture(picture, PICTURES)

@@ -4,6 +4,7 @@ Legend: N test films that all runs have in common.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
+from mae_rad.evaluation.multiclass.class_metrics import OVER_FILMS, class_estimates, classes_without_films
 from mae_rad.evaluation.statistics.intervals import (
+    BootstrapSamples,
     Interval,
     bootstrap,
     contrast,
@@ -38,7 +41,6 @@ from mae_rad.evaluation.statistics.metrics import (
     r_squared,
 )
 from mae_rad.finetuning.detection.evaluation import FILMS_FILE
-from mae_rad.finetuning.multiclass.evaluation import ClassScores, class_estimates
 from mae_rad.training.films_trained_on import copies_of_trained_films
 
 _log = logging.getLogger(__name__)
@@ -86,12 +88,13 @@ class HeadComparison(NamedTuple):
         run: name.
         label: name.
         metric: ``auroc`` or ``average_precision``; of boxes ``ap50`` or ``froc``; of numbers ``r2`` or
-            ``mean_absolute_error``, in their unit; of exclusive classes ``balanced_accuracy`` or ``macro_auroc``.
+            ``mean_absolute_error``, in their unit; of exclusive classes those of :func:`.class_estimates`.
         value: of the run, with interval.
         difference: run minus reference, with interval; None for the reference itself.
         films: number of films.
         present: number of films with the label; None for numbers and exclusive classes.
         patients: number of patients.
+        left_out: exclusive classes without a film, which no mean contains.
     """
 
     run: str
@@ -102,6 +105,7 @@ class HeadComparison(NamedTuple):
     films: int
     present: int | None
     patients: int
+    left_out: tuple[str, ...] = ()
 
 
 def compare_heads(
@@ -142,21 +146,31 @@ def compare_heads(
             raise EvaluationError(f"{len(missing)} test films are not in the given shards. Give the shards of the runs")
         patients = np.unique([patient_of[key] for key in keys], return_inverse=True)[1].astype(np.int64)
         counts = len(keys), _count_present(films[reference]), len(np.unique(patients))
-        fewest = _fewest_patients(films[reference], patients)
+        fewest, left_out = _fewest_patients(films[reference], patients), _classes_left_out(films[reference])
         estimates = {name: _estimates(run_films) for name, run_films in films.items()}
         for metric in estimates[reference]:
             of_runs = {name: [run_estimates[metric]] for name, run_estimates in estimates.items()}
             resampled = bootstrap(patients, of_runs, repetitions=repetitions, seed=seed)
+            bound = counts[2] if metric in OVER_FILMS else fewest
             for name in runs:
-                value, difference = interval(resampled[name]), None
-                if name != reference:
-                    difference = contrast(resampled[name], resampled[reference]).interval
-                if fewest is not None:  # an error of numbers has no bound
-                    if value.low == value.high and difference is not None:  # not two heads that rank films alike
-                        difference = with_rule_of_three(difference, fewest)
-                    value = honest_interval(value, fewest)
-                rows.append(HeadComparison(name, label, metric, value, difference, *counts))
+                against = None if name == reference else resampled[reference]
+                value, difference = _honest(metric, resampled[name], against, bound)
+                rows.append(HeadComparison(name, label, metric, value, difference, *counts, left_out))
     return rows
+
+
+def _honest(
+    metric: str, run: BootstrapSamples, reference: BootstrapSamples | None, patients: int | None
+) -> tuple[Interval, Interval | None]:
+    """Value and difference, widened where no resample differs; ``patients`` is None for an error of numbers."""
+    biased, highest = metric == "calibration_error", math.inf if metric == "log_loss" else 1.0
+    value = interval(run, biased=biased)
+    difference = None if reference is None else contrast(run, reference, biased=biased).interval
+    if patients is None:  # it has no bound
+        return value, difference
+    if value.low == value.high and difference is not None and highest == 1:  # not two heads that rank films alike
+        difference = with_rule_of_three(difference, patients)
+    return honest_interval(value, patients, highest=highest), difference
 
 
 def _without_copies(
@@ -183,7 +197,7 @@ def comparison_text(rows: Sequence[HeadComparison], reference: str) -> str:
         reference: name of the run that the others are compared to.
 
     Returns:
-        One line per row.
+        One line per row, then one per label with classes that have no film.
     """
     lines = []
     for row in rows:
@@ -192,7 +206,13 @@ def comparison_text(rows: Sequence[HeadComparison], reference: str) -> str:
             line += f"   {_interval_text(row.difference, '+.3f')} against {reference}"
         films = f"{row.films} films" if row.present is None else f"{row.present} of {row.films} films present"
         lines.append(f"{line}   {films}, {row.patients} patients")
-    return "\n".join(lines)
+    left_out = {row.label: ", ".join(row.left_out) for row in rows if row.left_out}
+    return "\n".join(
+        [
+            *lines,
+            *(f"{of}: no test film of {names}; means are over the other classes." for of, names in left_out.items()),
+        ]
+    )
 
 
 def _interval_text(interval: Interval, form: str) -> str:
@@ -317,9 +337,22 @@ def _estimates(films: Sequence[Film]) -> dict[str, Estimate]:
 
 
 def _class_estimates(films: Sequence[ClassPair]) -> dict[str, Estimate]:
-    """Metrics over the classes that the films have."""
-    names = sorted(films[0].probabilities)
+    """Metrics of exclusive classes; means are over those that the films have."""
+    names, y = _class_numbers(films)
     logits = np.log([[max(film.probabilities[name], _LEAST) for name in names] for film in films])
-    y = np.array([names.index(film.name) for film in films])
-    of_all = class_estimates(ClassScores(np.arange(len(y)), logits, y, np.arange(len(y))))
-    return {name: of_all[name] for name in ("balanced_accuracy", "macro_auroc")}
+    return class_estimates(y, logits)
+
+
+def _class_numbers(films: Sequence[ClassPair]) -> tuple[list[str], NDArray[np.int64]]:
+    """Names [C] of the classes, and the class [N] of each film."""
+    names = sorted(films[0].probabilities)
+    return names, np.array([names.index(film.name) for film in films], dtype=np.int64)
+
+
+def _classes_left_out(films: Sequence[Film]) -> tuple[str, ...]:
+    """Exclusive classes without a film."""
+    pairs = _class_pairs(films)
+    if not pairs:
+        return ()
+    names, y = _class_numbers(pairs)
+    return tuple(classes_without_films(y, names))

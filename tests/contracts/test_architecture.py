@@ -28,7 +28,7 @@ LEVELS: Mapping[str, int] = {
     "mae_rad/cost": 11, "mae_rad/evaluation/pairs": 11,
     "mae_rad/pretraining": 10, "mae_rad/evaluation/probes": 10, "mae_rad/finetuning/task": 10,
     "mae_rad/embedding": 9, "mae_rad/prediction": 9, "mae_rad/evaluation/detection": 9, "mae_rad/evaluation/results": 9,
-    "mae_rad/finetuning/results": 9,
+    "mae_rad/evaluation/multiclass": 9, "mae_rad/finetuning/results": 9,
     "mae_rad/export": 8, "mae_rad/explain": 8, "mae_rad/evaluation/statistics": 8,
     "mae_rad/training": 7, "mae_rad/heads": 7,
     "mae_rad/objectives": 6,

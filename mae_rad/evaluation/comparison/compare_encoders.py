@@ -12,6 +12,7 @@ from data_prep.runtime.progress import Progress
 from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.clustering import measure_clustering
+from mae_rad.evaluation.comparison.confusions import Confusion, confusions_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric, encoder_pairs, metric_rows, with_verdicts
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.films import Films
@@ -41,10 +42,11 @@ TOKENS = "attentive"
 
 
 class ComparisonOutput(NamedTuple):
-    """Rows of a comparison, and the retrieval and shortcut tasks that were skipped."""
+    """Rows of a comparison, the retrieval and shortcut tasks that were skipped, and the confusion of classes."""
 
     rows: list[Row]
     skipped: list[SkippedTask]
+    confusions: list[Confusion]
 
 
 class ComparisonInputs(NamedTuple):
@@ -113,14 +115,15 @@ class ComparisonInputs(NamedTuple):
 
 def compare(inputs: ComparisonInputs) -> ComparisonOutput:
     """Evaluate every encoder on every task and analysis."""
-    rows = list(_probe_rows(inputs))
+    confusions: list[Confusion] = []
+    rows = list(_probe_rows(inputs, confusions))
     skipped: list[SkippedTask] = []
     for analysis in inputs.settings.analyses:
         new_rows, new_skipped = _ANALYSES[analysis](inputs)
         rows += new_rows
         skipped += new_skipped
     rows = with_shortcut_notes(with_verdicts(rows, inputs.settings))
-    return ComparisonOutput(with_floors_and_ceilings(rows, inputs.candidates), skipped)
+    return ComparisonOutput(with_floors_and_ceilings(rows, inputs.candidates), skipped, confusions)
 
 
 def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:
@@ -129,8 +132,11 @@ def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], 
         yield from metric_rows(plan, inputs.candidates, compared, inputs.settings, seed)
 
 
-def _probe_rows(inputs: ComparisonInputs) -> Iterator[Row]:
-    """Rows of the trained probes: all labels for every choice of vectors, fewer for the first and at an equal width."""
+def _probe_rows(inputs: ComparisonInputs, confusions: list[Confusion]) -> Iterator[Row]:
+    """Rows of the trained probes: all labels for every choice of vectors, fewer for the first and at an equal width.
+
+    The confusions of the linear probe are added to ``confusions``.
+    """
     settings = inputs.settings
     fractions = sorted({1.0, *settings.label_fractions}, reverse=True)
     choices = settings.choices
@@ -155,6 +161,8 @@ def _probe_rows(inputs: ComparisonInputs) -> Iterator[Row]:
                 outputs = probe_vectors(
                     plan, encoders, probe, choices[choice], fraction, lambda name: progress.add(note=name)
                 )
+                if (probe, choice, fraction) == ("linear", 0, 1.0):
+                    confusions += confusions_of(plan, outputs)
                 yield from _output_rows(inputs, plan, outputs, probe, choice, fraction)
         for fraction, outputs_of_task in attentive.items():
             yield from _output_rows(inputs, plan, outputs_of_task[plan.task.name], TOKENS, 0, fraction)

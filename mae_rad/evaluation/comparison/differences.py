@@ -42,10 +42,16 @@ FEW_PATIENTS = 20
 88 of 100 cases, with 20 in 94 (AUROC of normal scores)."""
 
 
-_RANGES = {"ari": (-1.0, 1.0), "r2": (-math.inf, 1.0), "mean_absolute_error": (0.0, math.inf)}
-"""Lowest and highest value of metrics; all others are between 0 and 1."""
+_RANGES = {
+    "ari": (-1.0, 1.0),
+    "r2": (-math.inf, 1.0),
+    "mean_absolute_error": (0.0, math.inf),
+    "log_loss": (0.0, math.inf),
+}
+"""Lowest and highest value of metrics; all others are between 0 and 1. One patient may change a metric without bounds
+by any amount."""
 _NUMBER_METRICS = ("r2", "mean_absolute_error")
-"""Metrics of predicted numbers: one patient may change them by any amount, and there are no classes."""
+"""Metrics of predicted numbers, where there are no classes."""
 _SAME_FAMILY = {"macro_auroc": "auroc", "r2": "auroc"}
 """Main metric → the one with which it is corrected: one table of the report has the main metrics of all tasks."""
 
@@ -63,7 +69,8 @@ class ComparedMetric:
         notes: encoder → note of its probe, such as the chosen hyperparameter.
         n_train, n_train_patients: training films and patients of one draw.
         biased: see :func:`mae_rad.evaluation.statistics.intervals.interval`.
-        min_class_patients: patients of the class that has the fewest, or of a number; 0 where there are no classes.
+        min_class_patients: patients of the class that has the fewest, or of a number; 0 where there are no classes, or
+            the metric is a mean over films.
         unit: unit of a predicted number.
         spread: standard deviation of the predicted numbers of the test films; a mean absolute error is relevantly
             different by the relevant difference times this.
@@ -93,13 +100,17 @@ class ComparedMetric:
 
     def interval(self, sampled: BootstrapSamples) -> Interval:
         """Compute the interval of one encoder or of pooled runs, within the range of the metric."""
-        lowest, highest = _RANGES.get(self.metric, (0.0, 1.0))
+        lowest, highest = self._range
         return honest_interval(interval(sampled, biased=self.biased), self.bound, lowest=lowest, highest=highest)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        return _RANGES.get(self.metric, (0.0, 1.0))
 
     def contrast(self, first: BootstrapSamples, second: BootstrapSamples) -> Contrast:
         """Compute the difference ``first`` minus ``second``."""
         estimate = contrast(first, second, biased=self.biased)
-        if self.metric in _NUMBER_METRICS:
+        if not all(map(math.isfinite, self._range)):
             return estimate
         return estimate._replace(interval=with_rule_of_three(estimate.interval, self.bound))
 

@@ -15,6 +15,7 @@ from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.label_draws import Fold, draw_folds
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.tasks import ProbeTask
+from mae_rad.evaluation.multiclass.class_metrics import OVER_FILMS, log_probabilities, probability_estimates
 from mae_rad.evaluation.probes.attentive import AttentiveTask, attentive_scores
 from mae_rad.evaluation.probes.linear_and_knn import (
     PROBES,
@@ -54,6 +55,11 @@ class ProbePlan:
         """Return the films, as rows of the index, that a probe of this plan uses."""
         places = [part for draws in self.draws.values() for folds in draws for fold in folds for part in fold]
         return np.asarray(self.task.rows[np.unique(np.concatenate([self.test, *places]))])
+
+    def test_priors(self, folds: Sequence[Fold]) -> Floats:
+        """Return the class frequencies [test films, C] of the training films of the probe that scored each film."""
+        priors = [np.tile(_priors(self.task, fold.train), (len(fold.test), 1)) for fold in folds]
+        return np.asarray(self.in_test(priors, folds), dtype=np.float64)
 
     def in_test(self, values_of_folds: Sequence[NDArray[Any]], folds: Sequence[Fold]) -> NDArray[Any]:
         """Return the values [test films, …] of the test films of all folds, in the order of the test films."""
@@ -244,6 +250,7 @@ def compared_metrics(
             ]
             for name, encoder_outputs in outputs.items()
         }
+        fewest = patients_per_class(y[in_subset], patients[in_subset], len(task.classes))
         for metric in next(iter(next(iter(functions.values()), []))):
             yield ComparedMetric(
                 task=task.name,
@@ -259,7 +266,8 @@ def compared_metrics(
                 },
                 subset=subset,
                 label_fraction=fraction,
-                min_class_patients=patients_per_class(y[in_subset], patients[in_subset], len(task.classes)),
+                biased=metric == "calibration_error",
+                min_class_patients=0 if metric in OVER_FILMS else fewest,
                 unit=task.unit,
                 spread=1.0 if task.numbers is None else float(task.numbers[plan.test].std()),
                 n_train=round(float(np.mean([len(train) for train in trained]))),
@@ -274,8 +282,9 @@ def _estimates(
     task = plan.task
     if task.numbers is not None:
         return number_estimates(task.numbers[plan.test][in_subset], output.scores[in_subset, 0])
-    priors = plan.in_test([np.tile(_priors(task, fold.train), (len(fold.test), 1)) for fold in folds], folds)
-    return estimates(task.y[plan.test][in_subset], output.scores[in_subset], priors[in_subset])
+    y, scores = task.y[plan.test][in_subset], output.scores[in_subset]
+    out = estimates(y, scores, plan.test_priors(folds)[in_subset])
+    return out | probability_estimates(y, log_probabilities(scores)) if len(task.classes) > 2 else out
 
 
 def _priors(task: ProbeTask, train: NDArray[np.int64]) -> Floats:

@@ -15,6 +15,7 @@ from mae_rad.data.shard_reader import FilmUnreadableError
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
+from mae_rad.evaluation.comparison.confusions import Confusion
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.tasks import ProbeTask
@@ -24,6 +25,7 @@ from mae_rad.evaluation.figures.forest import draw_values, pair_forest
 from mae_rad.evaluation.figures.map_page import MAP_PAGE, sampled_films, without_empty, write_map_page
 from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, FilmNeighbours, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
+from mae_rad.evaluation.multiclass.confusion import draw_confusion
 from mae_rad.evaluation.results.display_names import plain_name
 from mae_rad.evaluation.results.queries import ComparisonResults
 
@@ -62,6 +64,30 @@ def draw_numbers(results: ComparisonResults, folder: Path) -> list[Path]:
     if similarity is not None:
         paths.append(save_png(similarity, folder / "similarity.png"))
     return paths
+
+
+def draw_confusions(confusions: Sequence[Confusion], folder: Path) -> list[Path]:
+    """Draw the films of every task and encoder by true and predicted class.
+
+    Args:
+        confusions: of a comparison.
+        folder: folder of the PNG files.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for one in confusions:
+        films = f"{len(one.true)} test films of {len(np.unique(one.patients))} patients"
+        paths.append(folder / confusion_file(one.task, one.encoder))
+        title = f"{plain_name(one.task)}, {one.encoder}\n{films}"
+        draw_confusion(one.true, one.predicted, one.classes, title, paths[-1])
+    return paths
+
+
+def confusion_file(task: str, encoder: str) -> str:
+    """Return the file name of the confusion of an encoder."""
+    return f"{_file_name(f'confusion-{task}-{encoder}')}.png"
 
 
 def draw_embeddings(inputs: ComparisonInputs, folder: Path, *, min_patients: int) -> list[Path]:

@@ -17,6 +17,7 @@ from mae_rad.evaluation.figures.forest import pair_forest, values_forests
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import as_svg
 from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.class_tables import class_tables
 from mae_rad.evaluation.report.external_encoders import better_side, external_comparisons
 from mae_rad.evaluation.report.facts import Facts, read_facts
 from mae_rad.evaluation.report.learned import labels_text, learned_sentences, learned_tables
@@ -115,6 +116,7 @@ def render(results: ComparisonResults, facts: Facts, pictures: dict[str, Markup]
         shortcuts=_shortcuts(results),
         within=results.shortcuts()[1],
         subsets=_subsets(results),
+        several_classes=class_tables(results, facts, pictures),
         numbers=_numbers(results),
     )
 

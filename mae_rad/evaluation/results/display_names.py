@@ -41,6 +41,18 @@ METRICS = {
     "balanced_accuracy": Metric(
         "balanced accuracy", "Fraction of each class that is recognised, averaged over classes."
     ),
+    "accuracy": Metric("accuracy", "Fraction of films whose most probable class is the true one."),
+    "calibration_error": Metric(
+        "calibration error",
+        "Mean distance of the probability of the most probable class from the fraction of films that it is right for;"
+        " lower is better.",
+        lower_is_better=True,
+    ),
+    "log_loss": Metric(
+        "log-loss",
+        "Mean surprise about the true class, in nats; lower is better, guessing among C classes is ln C.",
+        lower_is_better=True,
+    ),
     "r2": Metric(
         "explained variance (R²)", "Fraction of the variance that is predicted: 0 is predicting the mean.", 0.0
     ),

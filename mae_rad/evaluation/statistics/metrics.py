@@ -132,12 +132,10 @@ def estimates(y: NDArray[np.int64], scores: Floats, priors: Floats) -> dict[str,
     Args:
         y: [N] class of each test film.
         scores: [N, C] class probabilities.
-        priors: [C] class frequencies of the training films, or [N, C] if films were scored by several probes. For
-            balanced accuracy the predicted class is the one with the largest ratio of probability to frequency, the
-            best rule for that metric; with an argmax of probabilities every film of a rare finding would be negative.
+        priors: [C] class frequencies of the training films, or [N, C] if films were scored by several probes; see
+            :func:`predicted_classes`.
     """
-    classes = scores.shape[1]
-    predicted = np.argmax(scores / priors, axis=1)
+    classes, predicted = scores.shape[1], predicted_classes(scores, priors)
 
     def balanced(weights: Floats) -> Floats:
         return balanced_accuracy(y, predicted, classes, weights)
@@ -150,6 +148,18 @@ def estimates(y: NDArray[np.int64], scores: Floats, priors: Floats) -> dict[str,
         "average_precision": lambda weights: average_precision(positive, score, weights),
         "balanced_accuracy": balanced,
     }
+
+
+def predicted_classes(scores: Floats, priors: Floats) -> NDArray[np.int64]:
+    """Return the classes [N] by which balanced accuracy is measured: those of the largest ratio of probability to
+    frequency, the best rule for that metric; with an argmax of probabilities every film of a rare finding would be
+    negative.
+
+    Args:
+        scores: [N, C] class probabilities.
+        priors: [C] or [N, C] class frequencies of the training films.
+    """
+    return np.asarray(np.argmax(scores / priors, axis=1))
 
 
 def _by_score(positive: NDArray[np.bool_], score: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -18,13 +18,14 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.evaluation.statistics.calibration import calibration_error, fit_temperature
+from mae_rad.evaluation.multiclass.class_metrics import class_estimates, classes_without_films
+from mae_rad.evaluation.multiclass.confusion import confusion_table, draw_confusion
+from mae_rad.evaluation.statistics.calibration import fit_temperature
 from mae_rad.evaluation.statistics.intervals import fewest_patients
-from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, balanced_accuracy, macro_auroc
-from mae_rad.finetuning.multiclass.confusion import draw_confusion
+from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc
 from mae_rad.finetuning.results.film_sheet import best_and_worst, film_captions, film_sheet, save_sheet
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
 from mae_rad.finetuning.results.metrics_table import ALL, Result, Subgroup, bootstrap_results
@@ -131,8 +132,7 @@ class MulticlassEvaluator(FinalEvaluator):
         """A line per split about the classes without a film, which no mean contains."""
         lines = []
         for split, scores in self._splits.items():
-            counts = zip(self._classes, scores.films_per_class.tolist(), strict=True)
-            if missing := [name for name, count in counts if not count]:
+            if missing := classes_without_films(scores.y, self._classes):
                 lines.append(
                     f"{split} {self._title}: no film of {', '.join(missing)}; means are over the other classes."
                 )
@@ -161,16 +161,10 @@ class MulticlassEvaluator(FinalEvaluator):
 
     def _confusion(self) -> pa.Table:
         """Films and patients of every pair of true and predicted class that occurs."""
-        rows = []
-        for split, scores in self._splits.items():
-            predicted = scores.logits.argmax(axis=1)
-            for true, answer in np.unique(np.stack([scores.y, predicted], axis=1), axis=0).tolist():
-                cell = (scores.y == true) & (predicted == answer)
-                patients = len(np.unique(scores.patients[cell]))
-                rows.append((split, self._classes[true], self._classes[answer], int(cell.sum()), patients))
-        names = ("split", "class", "predicted", "films", "patients")
-        columns = zip(*rows, strict=True) if rows else ([] for _ in names)
-        return pa.table(dict(zip(names, map(list, columns), strict=True)))
+        return pa.concat_tables(
+            confusion_table(scores.y, scores.logits.argmax(axis=1), self._classes, scores.patients, split=split)
+            for split, scores in self._splits.items()
+        )
 
     def draw(self, results: Sequence[Result], folder: Path) -> None:
         """Draw confusion matrix and subgroups of the last split."""
@@ -209,37 +203,7 @@ class MulticlassEvaluator(FinalEvaluator):
 
 def _results_of_all(scores: ClassScores, subgroup: Subgroup) -> list[Result]:
     fewest = dict.fromkeys(("balanced_accuracy", "macro_auroc"), fewest_patients(scores.patients, scores.y))
-    return bootstrap_results(scores.patients, class_estimates(scores), subgroup, fewest=fewest)
-
-
-def class_estimates(scores: ClassScores) -> dict[str, Estimate]:
-    """The metrics of films of several classes, as functions of the weights of the films.
-
-    Args:
-        scores: of N films.
-
-    Returns:
-        Balanced accuracy and macro AUROC over the classes that these films have (AUROC of each against all others, NaN
-        for films of one class), accuracy, calibration error of the predicted class over bins of its probability, and
-        log-loss in nats.
-    """
-    present = np.flatnonzero(scores.films_per_class)
-    y = np.searchsorted(present, scores.y)
-    correct = scores.logits.argmax(axis=1) == scores.y
-    of_present = np.where(correct, y, -1)  # a wrong class may be one without films
-    costs = -np.take_along_axis(log_softmax(scores.logits, axis=1), scores.y[:, None], axis=1)[:, 0]
-    probability = softmax(scores.logits, axis=1)
-    return {
-        "balanced_accuracy": partial(balanced_accuracy, y, of_present, len(present)),
-        "macro_auroc": partial(macro_auroc, y, probability[:, present]),
-        "accuracy": partial(_mean, correct.astype(np.float64)),
-        "calibration_error": partial(calibration_error, probability.max(axis=1), correct),
-        "log_loss": partial(_mean, costs),
-    }
-
-
-def _mean(values: Floats, weights: Floats) -> Floats:
-    return np.asarray((weights @ values) / weights.sum(axis=1))
+    return bootstrap_results(scores.patients, class_estimates(scores.y, scores.logits), subgroup, fewest=fewest)
 
 
 def _share(hit: NDArray[np.bool_], select: NDArray[np.bool_], weights: Floats) -> Floats:

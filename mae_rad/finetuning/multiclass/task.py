@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.finetuning.multiclass.evaluation import ClassScores, MulticlassEvaluator, class_estimates
+from mae_rad.evaluation.multiclass.class_metrics import class_estimates
+from mae_rad.finetuning.multiclass.evaluation import ClassScores, MulticlassEvaluator
 from mae_rad.finetuning.multiclass.targets import class_weights, drawing_weights, known_classes, others_line
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.task.interface import FilmOutputs, Task
@@ -112,8 +113,8 @@ class Multiclass(Task[ClassRow]):
     def validate(self, predicted: FilmOutputs) -> dict[str, float]:
         """Balanced accuracy, macro AUROC and accuracy over the classes that val has, and the loss."""
         scores = self._scores(predicted)
-        unit_weights = np.ones((1, len(scores.rows)))
-        return {name: float(estimate(unit_weights)[0]) for name, estimate in class_estimates(scores).items()}
+        unit_weights, estimates = np.ones((1, len(scores.rows))), class_estimates(scores.y, scores.logits)
+        return {name: float(estimate(unit_weights)[0]) for name, estimate in estimates.items()}
 
     def selection_score(self, values: dict[str, float]) -> float:
         """The metric ``task.select``; of the loss, its negative."""

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import roc_auc_score
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from launch.compare_heads import main
 from mae_rad.errors import EvaluationError
-from mae_rad.finetuning.compare_heads import compare_heads
+from mae_rad.finetuning.compare_heads import compare_heads, comparison_text
 from mae_rad.finetuning.detection.evaluation import FILMS_FILE, FILMS_SCHEMA
 from tests.builders.film_tables import film, hexed, write_public, write_run
 
@@ -106,3 +107,43 @@ def test_films_that_one_run_was_trained_on_score_no_run(
     rows = compare_heads(runs, "one", [public], repetitions=100)
     assert {(row.films, row.patients) for row in rows} == {(FILMS - 3, FILMS // 2 - 1)}
     assert "3 test films are not scored" in caplog.text
+
+
+VIEWS = ("AP", "LATERAL", "OBLIQUE", "PA")
+
+
+def _classes(folder: Path, y: np.ndarray, probability: np.ndarray) -> Path:
+    (folder / "evaluation").mkdir(parents=True)
+    columns = {
+        "key": [hexed("film", number) for number in range(FILMS)], "split": ["test"] * FILMS, "label": ["view"] * FILMS,
+        "class": np.array(VIEWS)[y].tolist(),
+        "probability": [dict(zip(VIEWS, row, strict=True)) for row in probability.tolist()],
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), folder / "evaluation" / "predictions.parquet")
+    return folder
+
+
+def test_exclusive_classes_have_all_metrics_and_those_without_a_film_are_named(public: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    y = random.choice([0, 1, 3], FILMS)
+    logits = random.normal(size=(FILMS, 4))
+    probability = {name: softmax(logits + strength * np.eye(4)[y], axis=1) for name, strength in (("a", 0.5), ("b", 3))}
+    runs = {name: _classes(tmp_path / name, y, values) for name, values in probability.items()}
+    rows = compare_heads(runs, "a", [public], repetitions=200)
+    by_name = {(row.run, row.metric): row for row in rows}
+    for name, values in probability.items():
+        predicted = values.argmax(axis=1)
+        recalls = [(predicted[y == view] == view).mean() for view in (0, 1, 3)]
+        expected = {
+            "balanced_accuracy": np.mean(recalls), "accuracy": accuracy_score(y, predicted),
+            "log_loss": log_loss(y, values, labels=range(4)),
+            "macro_auroc": np.mean([roc_auc_score(y == view, values[:, view]) for view in (0, 1, 3)]),
+        }  # fmt: skip
+        assert {metric: by_name[name, metric].value.value for metric in expected} == pytest.approx(expected)
+        assert by_name[name, "log_loss"].value.high > by_name[name, "log_loss"].value.value
+    assert by_name["a", "log_loss"].value.value > 1  # a bound of 1 would cut its interval
+    assert by_name["b", "log_loss"].difference is not None and by_name["b", "log_loss"].difference.high < 0
+    assert ("b", "calibration_error") in by_name
+    assert comparison_text(rows, "a").splitlines()[-1] == (
+        "view: no test film of OBLIQUE; means are over the other classes."
+    )

@@ -1,9 +1,13 @@
-"""Draws the confusion matrix of classes that exclude each other."""
+"""The confusion of classes that exclude each other, as a table and as a picture.
+
+Legend: N films, C classes.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -11,6 +15,34 @@ from data_prep.pages.plot_style import save_png
 
 _MAX_COUNTED = 20
 """With more classes, the cells have no numbers."""
+
+
+def confusion_table(
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    classes: Sequence[str],
+    patients: NDArray[np.int64],
+    **constant: str,
+) -> pa.Table:
+    """Count films and patients of every pair of true and predicted class that occurs.
+
+    Args:
+        true: [N] class.
+        predicted: [N] class.
+        classes: C names.
+        patients: [N] number of the patient.
+        constant: name → value of a column before these, such as the split.
+
+    Returns:
+        Columns of ``constant``, then class, predicted, films, patients.
+    """
+    rows = []
+    for cell in np.unique(np.stack([true, predicted], axis=1), axis=0).tolist():
+        members = patients[(true == cell[0]) & (predicted == cell[1])]
+        rows.append((*constant.values(), *(classes[one] for one in cell), len(members), len(np.unique(members))))
+    texts, counts = (*constant, "class", "predicted"), ("films", "patients")
+    schema = pa.schema([(name, pa.string()) for name in texts] + [(name, pa.int64()) for name in counts])
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema)
 
 
 def draw_confusion(

@@ -11,8 +11,9 @@ from torchmetrics.functional.classification import (
     multiclass_calibration_error,
 )
 
+from mae_rad.evaluation.multiclass.class_metrics import class_estimates, log_probabilities, probability_estimates
 from mae_rad.evaluation.statistics.calibration import BINS
-from mae_rad.finetuning.multiclass.evaluation import ClassScores, class_estimates
+from mae_rad.finetuning.multiclass.evaluation import ClassScores
 
 
 def _scores(classes: int = 4, films: int = 300, seed: int = 0) -> ClassScores:
@@ -24,7 +25,7 @@ def _scores(classes: int = 4, films: int = 300, seed: int = 0) -> ClassScores:
 
 def _values(scores: ClassScores) -> dict[str, float]:
     ones = np.ones((1, len(scores.y)))
-    return {name: float(estimate(ones)[0]) for name, estimate in class_estimates(scores).items()}
+    return {name: float(of(ones)[0]) for name, of in class_estimates(scores.y, scores.logits).items()}
 
 
 def test_metrics_are_those_of_scikit_learn() -> None:
@@ -70,5 +71,12 @@ def test_weights_are_repetitions_of_films() -> None:
     scores = _scores()
     counts = np.random.default_rng(1).integers(0, 4, len(scores.y))
     repeated = _values(ClassScores(*(np.repeat(part, counts, axis=0) for part in scores)))
-    weighted = class_estimates(scores)
+    weighted = class_estimates(scores.y, scores.logits)
     assert {name: float(of(counts[None].astype(float))[0]) for name, of in weighted.items()} == pytest.approx(repeated)
+
+
+def test_the_log_loss_of_a_probe_that_gives_a_class_no_vote_is_that_of_scikit_learn() -> None:
+    probability = np.array([[1.0, 0, 0], [0.2, 0.8, 0], [0, 0.5, 0.5], [0.6, 0.4, 0]])
+    y = np.array([0, 1, 2, 2])
+    measured = probability_estimates(y, log_probabilities(probability))["log_loss"](np.ones((1, 4)))
+    assert measured[0] == pytest.approx(log_loss(y, probability), rel=1e-12)
