@@ -36,8 +36,8 @@ while kill -0 $step 2>/dev/null; do
   wait $step
   code=$?
 done
-# 143, 138: the signal came before the training began or after it ended; nothing is lost. A job that was cancelled, or that
-# Slurm itself queues again, is no longer RUNNING, and is not queued here.
+# 143, 138: the signal came before the training began or after it ended, or to a sweep, which ends when its trainings have
+# saved; nothing is lost. A job that was cancelled, or that Slurm itself queues again, is no longer RUNNING, and not queued.
 if [[ $code =~ ^(75|143|138)$ && $(scontrol show job "$job") == *JobState=RUNNING* ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
   echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
   scontrol requeue "$job"
