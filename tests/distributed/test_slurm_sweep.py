@@ -95,7 +95,7 @@ def test_a_benchmark_of_pairs_shares_its_arms_among_the_tasks(tmp_path: Path, su
         "precision=f32", "encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",
         "objective={name: simclr, tokens: 36, head_hidden: 32, head_dim: 16}",
         "optimizer={steps: 6, batch: 8, base_learning_rate: 0.03}",
-        "runtime={workers: 0, threads: 1, log_every: 1, checkpoint_every: 50}",
+        "runtime.workers=0", "runtime.threads=1", "runtime.log_every=1", "runtime.checkpoint_every=50",
     )  # fmt: skip
     wait(400, lambda: all(_logged(out / arm) for arm in ("e14_random", "e0_instance")))
     assert state(f"{job}_0") == state(f"{job}_1") == "RUNNING"
