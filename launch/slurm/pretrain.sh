@@ -16,6 +16,8 @@ if [ $# -lt 1 ] || [ -z "${SLURM_JOB_ID:-}" ]; then
   exit 2
 fi
 most_restarts=${MAE_RAD_MOST_RESTARTS:-100}
+# The last task of an array has the number of the whole array as its SLURM_JOB_ID; it would queue all tasks again.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then # srun 22.05 and later do not inherit it from sbatch, and give one core;
@@ -34,10 +36,10 @@ while kill -0 $step 2>/dev/null; do
   wait $step
   code=$?
 done
-# 143, 138: the signal came before the training began or after it ended; nothing is lost. A job that was cancelled, or that
-# Slurm itself queues again, is no longer RUNNING, and is not queued here.
-if [[ $code =~ ^(75|143|138)$ && $(scontrol show job "$SLURM_JOB_ID") == *JobState=RUNNING* ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+# 143, 138: the signal came before the training began or after it ended, or to a sweep, which ends when its trainings have
+# saved; nothing is lost. A job that was cancelled, or that Slurm itself queues again, is no longer RUNNING, and not queued.
+if [[ $code =~ ^(75|143|138)$ && $(scontrol show job "$job") == *JobState=RUNNING* ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
   echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$job"
 fi
 exit $code

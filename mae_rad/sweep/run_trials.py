@@ -65,9 +65,10 @@ def run_trials(
     parent = ParentRun(study.folder, plan.settings.runtime, out, params)
     common = [*plan.common, *([f"runtime.mlflow_parent={parent.run_id}"] if parent.run_id else [])]
     is_stopped = train_arms(study, config, common, side_by_side=side_by_side)
-    rows = trial_rows(study.trials, chosen_by.name)
+    with locked(study.folder, wait=True):  # the table of a worker does not replace a later one of another
+        rows = trial_rows(study.trials, chosen_by.name)
+        write_trials(rows, out / "sweep.csv")
     best = study.best
-    write_trials(rows, out / "sweep.csv")
     _describe(parent, study, chosen_by)
     if is_stopped:
         return STOPPED, f"{trials_text(rows)}\n\na training stopped early: the same command continues it"
