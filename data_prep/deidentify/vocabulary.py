@@ -3,11 +3,13 @@
 A text is compared by rules, so that a list holds words and not their spellings:
 
 =============  =========================================================================================
-order          case, accents and punctuation are ignored, and words that say nothing of the term are dropped
+order          case, accents and punctuation are ignored, and words that say nothing of the term are dropped, and the
+               letter of a side: ``L``, ``R``, ``B``; no other letter, for a ``C-ARM`` is no arm
 joined words   ``T SPINE`` is ``TSPINE``, ``KNIEKLEINKIND`` is ``KNIE`` with a word that is dropped
 two spellings  of one term are the term: ``HWS DENS``
 umlauts        ``Schädel`` in a list is also ``Schaedel`` and ``Schadel``
-lost letters   ``_`` in a text may stand for letters that were lost, ``FU_`` for ``FUß``, if only one term fits
+lost letters   ``_`` in a text may stand for letters that were lost, ``FU_`` for ``FUß``, if only one term fits,
+               at an end of whatever length: ``OBER_`` is unknown, because ``Oberarm`` and ``Oberschenkel`` fit
 =============  =========================================================================================
 """
 
@@ -23,8 +25,12 @@ from typing import NamedTuple
 _UMLAUTS = {"ä": ("a", "ae"), "ö": ("o", "oe"), "ü": ("u", "ue"), "ß": ("ss",)}
 """Letter → ways in which it is written without its dots; ß has one."""
 _LOST = re.compile("[_?\N{REPLACEMENT CHARACTER}]+")
-_MAX_LOST_LETTERS = 3
-"""Letters for which one ``_`` may stand."""
+_MAX_LOST_LETTERS, _RIVAL_LETTERS = 2, 3
+"""Letters for which one ``_`` may stand, and in a word whose other term makes it unknown: ``BE_N`` is Bein or Becken.
+
+Three letters would make an ``Oberarm`` of the device ``O_ARM``."""
+_SIDES = frozenset("lrb")
+"""Letters that are dropped: left, right, both."""
 _MIN_KNOWN_LETTERS = {True: 3, False: 4}
 """Other letters that such a word needs: with ``_`` between two of them, and at an end. A lost umlaut needs but 2."""
 _MIN_PART_LETTERS = 3
@@ -51,10 +57,11 @@ class Vocabulary:
 
     Attributes:
         spellings: normalised spelling → standard term, in the order of the list.
-        ignored: words that may be added to a spelling.
+        ignored: words, and words that stand together, that may be added to a spelling.
         joined: those that may also be written together with it.
         doubtful: those that make it doubtful.
         ambiguous: words, without spaces, that have several meanings and are never read.
+        exact: words, without spaces, that no text with lost letters is read as.
         lost: spelling, without spaces and with ``_`` for its umlaut → term.
         own: words of the user, without spaces → term; they come first.
     """
@@ -64,6 +71,7 @@ class Vocabulary:
     joined: frozenset[str] = frozenset()
     doubtful: frozenset[str] = frozenset()
     ambiguous: frozenset[str] = frozenset()
+    exact: frozenset[str] = frozenset()
     lost: dict[str, str] = field(default_factory=dict)
     own: dict[str, str] = field(default_factory=dict)
 
@@ -74,7 +82,7 @@ class Vocabulary:
     def read(self, text: str) -> Reading:
         """Read a text by the rules of this module."""
         words = normalise(text).split()
-        relevant = [word for word in words if word not in self.ignored]
+        relevant = self._relevant(words)
         compact, short = "".join(words), "".join(relevant)
         if own := self.own.get(compact) or self.own.get(short):
             return Reading(own)
@@ -86,7 +94,7 @@ class Vocabulary:
             self._read_words(relevant)
             or self._read_joined(compact)
             or self._read_joined(short)
-            or self._read_words([word for word in relevant if len(word) > 1])
+            or self._read_words([word for word in relevant if word not in _SIDES])
             or self._read_with_lost_letters(text)
             or Reading()
         )
@@ -113,6 +121,16 @@ class Vocabulary:
         for spelling, term in self.spellings.items():
             compact.setdefault(spelling.replace(" ", ""), term)
         return compact | self.own
+
+    @cached_property
+    def _phrases(self) -> re.Pattern[str]:
+        """Several words that are dropped where they stand together: ``no grid``."""
+        phrases = sorted((phrase for phrase in self.ignored if " " in phrase), key=len, reverse=True)
+        return re.compile(rf"\b(?:{'|'.join(phrases)})\b" if phrases else r"(?!)")
+
+    def _relevant(self, words: Sequence[str]) -> list[str]:
+        """The words that are not dropped."""
+        return [word for word in self._phrases.sub(" ", " ".join(words)).split() if word not in self.ignored]
 
     def _read_words(self, words: Sequence[str]) -> Reading | None:
         term = self.spellings.get(" ".join(words))
@@ -154,7 +172,7 @@ class Vocabulary:
         if "_" not in marked or len(marked) > _MAX_MARKED_LETTERS:
             return None
         tokens = ["_".join(map(without_spaces, token.split("_"))) for token in re.split(r"[^\w]+", marked)]
-        relevant = [token for token in tokens if token not in self.ignored and (len(token) > 1 or token == "_")]
+        relevant = [token for token in self._relevant(tokens) if token not in _SIDES]
         for compact in ("".join(tokens), "".join(relevant)):
             for core, is_doubtful in self._without_joined(compact):
                 if "_" in core and (term := self._term_with_lost_letters(core)):
@@ -167,9 +185,12 @@ class Vocabulary:
             return term
         if len(core.replace("_", "")) < _MIN_KNOWN_LETTERS[core == core.strip("_")]:
             return None
-        pattern = re.compile(core.replace("_", f"[a-z]{{1,{_MAX_LOST_LETTERS}}}"))
-        terms = {term for spelling, term in self._compact.items() if pattern.fullmatch(spelling)}
-        return terms.pop() if len(terms) == 1 else None
+        near = re.compile(core.replace("_", f"[a-z]{{1,{_MAX_LOST_LETTERS}}}"))
+        inner = core.strip("_").replace("_", f"[a-z]{{1,{_RIVAL_LETTERS}}}")
+        far = re.compile("[a-z]+" * (core[0] == "_") + inner + "[a-z]+" * (core[-1] == "_"))
+        terms = {term for spelling, term in self._compact.items() if far.fullmatch(spelling)}
+        is_near = any(near.fullmatch(spelling) for spelling in self._compact.keys() - self.exact)
+        return terms.pop() if len(terms) == 1 and is_near else None
 
 
 def normalise(text: str) -> str:
@@ -202,12 +223,13 @@ def _with_lost_umlauts(word: str) -> str | None:
 def vocabulary(name: str) -> Vocabulary:
     """Read the list ``words/<name>.txt``.
 
-    Its lines are ``STANDARD: spelling, spelling``; or words that are dropped (``-:``), that are dropped and may be
-    written together with a spelling (``+:``), that make it doubtful as well (``~:``); or that are never read (``!:``).
+    Its lines are ``STANDARD: spelling, spelling``; or words that are dropped (``-:``; ``no_grid`` where both stand
+    together), that are dropped and may be written together with a spelling (``+:``), that make it doubtful as well
+    (``~:``), that are never read (``!:``), or that no text with lost letters is read as (``?:``).
     """
     spellings: dict[str, str] = {}
     lost: dict[str, set[str]] = {}
-    groups: dict[str, set[str]] = {mark: set() for mark in "-+~!"}
+    groups: dict[str, set[str]] = {mark: set() for mark in "-+~!?"}
     text = resources.files("data_prep.deidentify").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if not line or line.startswith("#"):
@@ -228,5 +250,6 @@ def vocabulary(name: str) -> Vocabulary:
         joined=frozenset(joined),
         doubtful=frozenset(groups["~"]),
         ambiguous=frozenset(groups["!"]),
+        exact=frozenset(groups["?"]),
         lost={word: terms.pop() for word, terms in lost.items() if len(terms) == 1},
     )

@@ -145,6 +145,15 @@ UNKNOWN = [
     ),
 ]
 
+UNKNOWN_BY_RULES = {
+    "letters that are no side": "C-ARM C*ARM C_ARM O-ARM O*ARM O_ARM X-ARM K-BEIN J*BEIN X-BEIN K_BEIN J_BEIN",
+    "several words fit": "BACK? BACK_ BACKEN OBER_ UNTER_ OBER? UNTER?*NEU SCHULT_",
+    "short words of other languages": "M_IN M_NO P_LS C_DO V_ET",
+    "without": "NO*CHEST NO_CHEST CHEST*NO WITHOUT*CHEST WITHOUT*HAND NON*CHEST W/O*CHEST OHNE*HAND OHNE_HAND",
+    "without, in German": "KEIN*THORAX KEINE*HAND KEIN_BEIN OHNE*THORAX THORAX*OHNE",
+    "other meanings": "MAIN PIE POLS CRANE MAIN*L Main_neu",
+}
+
 
 def cases(table: dict[str, str]) -> list[tuple[str, str]]:
     """(text, term) with and without the spaces of each word."""
@@ -188,6 +197,36 @@ def test_a_word_of_several_meanings_is_not_read_but_told(text: str) -> None:
 @pytest.mark.parametrize("text", UNKNOWN)
 def test_words_that_only_look_like_a_body_part_stay_unknown(text: str) -> None:
     assert vocabulary("body_part").read(text) == Reading()
+
+
+@pytest.mark.parametrize(
+    "text", [word.replace("*", " ") for text in UNKNOWN_BY_RULES.values() for word in text.split()]
+)
+def test_what_has_another_meaning_or_several_stays_unknown(text: str) -> None:
+    assert vocabulary("body_part").read(text) == Reading()
+    assert vocabulary("body_part").read(text.lower()) == Reading()
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("KAHNB_IN", "WRIST"),
+        ("FU_ X-RAY", "FOOT"),
+        ("L_BEIN", "LEG"),
+        ("R ARM", "ARM"),
+        ("MANO", "HAND"),
+        ("HUMER_", "HUMERUS"),
+    ],
+)
+def test_a_lost_letter_is_no_letter_that_is_dropped(text: str, term: str) -> None:
+    assert vocabulary("body_part").read(text) == Reading(term)
+
+
+@pytest.mark.parametrize(
+    "text", ["CHEST NO GRID", "Chest, non-grid", "CHEST A.P.", "L CHEST X-RAY", "CHEST P A WITHOUT GRID"]
+)
+def test_words_that_are_dropped_only_together(text: str) -> None:
+    assert vocabulary("body_part").read(text) == Reading("CHEST")
 
 
 def test_there_are_as_many_header_words_as_in_the_archive() -> None:
