@@ -63,8 +63,20 @@ def split_sentences(text: str) -> list[Sentence]:
 
 
 def states_findings(text: str) -> bool:
-    """Whether a report has a word or number below a heading of findings or impression, or without a heading."""
-    return any(kind in _STATING and re.search(r"[^\W_]", text[start:stop]) for kind, start, stop in _sections(text))
+    """Whether a report has a word or number below a heading of findings or impression, or without one that is known."""
+    for kind, start, stop in _sections(text):
+        unknown = None if kind in _STATING else _UNKNOWN_HEADING.search(text, start, stop)
+        if (kind in _STATING or unknown) and _WORD.search(text, unknown.end() if unknown else start, stop):
+            return True
+    return False
+
+
+_WORD = re.compile(r"[^\W_]")
+_UNKNOWN_HEADING = re.compile(
+    r"(?:^[ \t]*[*#>_]*[^\W\d_][^:\n]{1,80}:[*_]*[ \t]*$|\S[ \t]*\n[ \t]*\n[ \t]*[*#>_]*[^\W\d_][^:\n]{1,80}:(?=\s))",
+    re.MULTILINE,
+)
+"""Inside a section, what may be a heading that no list holds: alone on a line, or at the beginning of a paragraph."""
 
 
 def _sections(text: str) -> list[tuple[Kind, int, int]]:

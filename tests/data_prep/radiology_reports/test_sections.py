@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.radiology_reports.sections import split_sentences
+from data_prep.radiology_reports.sections import split_sentences, states_findings
 
 
 def read(text: str) -> list[tuple[str, str]]:
@@ -75,3 +75,20 @@ def test_a_word_shortened_to_one_small_letter_ends_no_sentence(letter: str) -> N
 def test_a_letter_that_is_a_unit_or_a_class_ends_a_sentence(text: str) -> None:
     first, *rest = text.split(". ")
     assert [quote for _, quote in read(text)] == ([f"{first}.", *rest] if rest else [text])
+
+
+@pytest.mark.parametrize(
+    "heading", ["Röntgen linkes Knie in 2 Ebenen:\n", "**Knie links:**\n", "Röntgen linkes Knie: "]
+)
+def test_text_below_an_unknown_heading_is_text_of_the_report(heading: str) -> None:
+    before = "Klinische Angaben: Sturz.\n\n"
+    assert states_findings(f"{before}{heading}Keine Fraktur.")
+    assert states_findings(f"{before}{heading}Keine Fraktur.\n\nBeurteilung:\n")
+    assert not states_findings(f"{before}{heading}") and not states_findings(f"{before}{heading}\nBefund:\n-\n")
+
+
+def test_clinical_data_alone_state_no_findings() -> None:
+    assert not states_findings(
+        "Klinische Angaben: Sturz.\n\nFragestellung: Fraktur?\n\nUntersuchung:\n\nKnie: 2 Ebenen"
+    )
+    assert not states_findings("Klinische Angaben:\nSturz um 12:30 Uhr.\n\nUntersuchung um 14:10 Uhr.")
