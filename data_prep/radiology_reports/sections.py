@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from data_prep.radiology_reports.finding_words import is_only_a_place, may_name_finding, names_a_place
+from data_prep.radiology_reports.finding_words import find_places, is_only_a_place, may_name_finding, names_a_place
 from data_prep.radiology_reports.form_fields import BOX, is_answer, split_fields
 from data_prep.radiology_reports.phrases import lowered, read_word_list
 
@@ -64,7 +64,7 @@ def split_sentences(text: str) -> list[Sentence]:
 
 def states_findings(text: str) -> bool:
     """Whether a report has a word or number below a heading of findings or impression, or without one that is known."""
-    for kind, start, stop in _sections(text):
+    for kind, start, stop in _known_sections(text):
         unknown = None if kind in _STATING else _UNKNOWN_HEADING.search(text, start, stop)
         if (kind in _STATING or unknown) and _WORD.search(text, unknown.end() if unknown else start, stop):
             return True
@@ -79,8 +79,22 @@ _UNKNOWN_HEADING = re.compile(
 """Inside a section, what may be a heading that no list holds: alone on a line, or at the beginning of a paragraph."""
 
 
-def _sections(text: str) -> list[tuple[Kind, int, int]]:
-    """(kind, start, stop) of the texts below the headings."""
+_PLACE_HEADING = re.compile(r"\S[ \t]*\n[ \t]*\n[ \t]*([^\W\d_][^:\n]{1,80}:)[ \t]*$", re.MULTILINE)
+"""An unknown heading that stands alone at the beginning of a paragraph."""
+
+
+def _sections(text: str) -> Iterator[tuple[Kind, int, int]]:
+    """(kind, start, stop) of the texts below the headings; a paragraph of its own below a place is findings."""
+    for kind, start, stop in _known_sections(text):
+        headings = () if kind in _STATING else _PLACE_HEADING.finditer(text, start, stop)
+        place = next((match.start(1) for match in headings if find_places(lowered(match[1]), 0, len(match[1]))), None)
+        yield kind, start, stop if place is None else place
+        if place is not None:
+            yield "findings", place, stop
+
+
+def _known_sections(text: str) -> list[tuple[Kind, int, int]]:
+    """(kind, start, stop) of the texts below the headings of the list."""
     spans: list[tuple[Kind, int, int]] = []
     kind: Kind = "findings"
     start, kinds = 0, _headings()

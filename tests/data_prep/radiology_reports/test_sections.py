@@ -87,6 +87,16 @@ def test_text_below_an_unknown_heading_is_text_of_the_report(heading: str) -> No
     assert not states_findings(f"{before}{heading}") and not states_findings(f"{before}{heading}\nBefund:\n-\n")
 
 
+def test_a_paragraph_below_a_place_is_findings() -> None:
+    text = "Klinische Angaben: Sturz.\n\nRöntgen linke Hand in 2 Ebenen:\nKeine Fraktur.\n\nVergleich: 2019."
+    assert read(text) == [("indication", "Sturz."), ("findings", "Keine Fraktur."), ("comparison", "2019.")]
+    assert split_sentences(text)[1].topic == "röntgen linke hand in 2 ebenen"
+    knee = text.replace("linke Hand", "linkes Knie")
+    assert ("findings", "Keine Fraktur.") in read(knee)
+    other = "Klinische Angaben: Sturz.\n\nVorerkrankungen:\nRadiusfraktur."
+    assert {section for section, _ in read(other)} == {"indication"}
+
+
 def test_clinical_data_alone_state_no_findings() -> None:
     assert not states_findings(
         "Klinische Angaben: Sturz.\n\nFragestellung: Fraktur?\n\nUntersuchung:\n\nKnie: 2 Ebenen"
