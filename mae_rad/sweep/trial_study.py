@@ -40,6 +40,8 @@ _STUDY = "sweep"
 FAILURE, STEP, SAME_AS = "failure", "step", "same_as"
 """Names of what is kept of a trial beside its value: why it failed; the step of its weights; the earlier trial of the
 same settings, which was not trained again."""
+_ENDED_EARLY = "ended_early"
+"""Name of the step at which the pruner ended a trial."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,6 @@ class TrialStudy(ArmSource):
         self._lock_folders.mkdir(parents=True, exist_ok=True)
         self._locks: dict[str, ExitStack] = {}
         self._running: dict[str, Trial] = {}
-        self._ended_early: set[str] = set()
         self._sizes: dict[str, int] = {}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with locked(self.folder, wait=True):
@@ -124,22 +125,16 @@ class TrialStudy(ArmSource):
         if size == self._sizes.get(arm.name):
             return False
         self._sizes[arm.name] = size
-        trial = self._running[arm.name]
-        reported = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        for step, value in self._metric.values(arm.settings.runtime.run_dir).items():
-            if step in reported or step >= arm.settings.optimizer.steps:
-                continue
-            trial.report(value, step)
-            if trial.should_prune():
-                _log.info("%s: ended at step %d, below the median of the others", arm.name, step)
-                self._ended_early.add(arm.name)
-                return True
-        return False
+        return self._is_below_median(arm, self._running[arm.name])
 
     def ended(self, arm: Arm[Any], failure: str | None) -> None:
-        """Record the value of a finished trial, or why it has none."""
+        """Record the value of a finished trial, or why it has none.
+
+        What it logged since the last call of :meth:`gives_up` is judged as well: a trial that was below the median
+        counts as ended early where it was, however fast it trained.
+        """
         trial = self._running.pop(arm.name)
-        if failure is not None and arm.name in self._ended_early:
+        if self._is_below_median(arm, trial):
             self._study.tell(trial, state=TrialState.PRUNED)
         elif failure is not None:
             self._fail(trial, failure)
@@ -155,6 +150,21 @@ class TrialStudy(ArmSource):
         """Let go of a trial, which goes on later."""
         del self._running[arm.name]
         self._locks.pop(arm.name).close()
+
+    def _is_below_median(self, arm: Arm[Any], trial: Trial) -> bool:
+        """Report the values that are not reported yet, in the order of their steps, up to one that ends the trial."""
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        if _ENDED_EARLY in frozen.user_attrs:
+            return True
+        for step, value in sorted(self._metric.values(arm.settings.runtime.run_dir).items()):
+            if step in frozen.intermediate_values or step >= arm.settings.optimizer.steps:
+                continue
+            trial.report(value, step)
+            if trial.should_prune():
+                trial.set_user_attr(_ENDED_EARLY, step)
+                _log.info("%s: ended at step %d, below the median of the others", arm.name, step)
+                return True
+        return False
 
     def _propose(self) -> Trial | None:
         number = len(self.trials)
@@ -224,7 +234,7 @@ def _open_study(journal: Path, plan: TrialPlan, metric: TrialMetric) -> optuna.S
             direction=metric.direction,
             pruner=pruner,
         )
-    except (ValueError, KeyError, TypeError, AssertionError):
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise RunError(f"{journal} is damaged, so the sweep cannot go on. Give a new --out") from None
 
 

@@ -128,6 +128,48 @@ def test_a_trial_below_the_median_of_the_others_is_ended_early(tmp_path: Path) -
     assert source.best and source.best.value == 0.9  # the earliest of equal ones
 
 
+def test_proposals_and_early_ends_do_not_depend_on_how_often_values_are_read(tmp_path: Path) -> None:
+    often, sometimes, never = (_polled(tmp_path / str(every), every) for every in (1, 2, 99))
+    assert often == sometimes == never
+    states = [state for state, *_ in often]
+    assert TrialState.PRUNED in states and TrialState.COMPLETE in states[RANDOM_TRIALS:]
+
+
+def _polled(out: Path, every: int) -> list[tuple[TrialState, dict[str, Any], dict[int, float]]]:
+    """The trials of a sweep that reads every so-manyth of them while they train, the others when they have ended."""
+    source = study(out, trials=12)
+    while arm := source.take():
+        curve, failure = [0.2 * score(arm), 0.5 * score(arm), score(arm)], None
+        if int(arm.name[-4:]) % every == 0:
+            for number in range(1, 4):
+                log(arm, *curve[:number])
+                if source.gives_up(arm):
+                    failure = "stopped"
+                    break
+        if failure is None:
+            log(arm, *curve)
+        source.ended(arm, failure)
+    return [(trial.state, trial.params, trial.intermediate_values) for trial in source.trials]
+
+
+def test_a_trial_that_was_to_end_is_ended_by_the_next_worker(tmp_path: Path) -> None:
+    source = study(tmp_path)
+    for _ in range(RANDOM_TRIALS):
+        arm = source.take()
+        assert arm
+        log(arm, 0.8, 0.8, 0.9)
+        source.ended(arm, None)
+    bad = source.take()
+    assert bad
+    log(bad, 0.1)
+    assert source.gives_up(bad)
+    _kill(source)
+    following = study(tmp_path)
+    assert following.take() == bad and following.gives_up(bad)
+    following.ended(bad, "terminated")
+    assert following.trials[-1].state == TrialState.PRUNED
+
+
 def test_a_failed_trial_says_why_and_is_not_repeated(tmp_path: Path) -> None:
     source = study(tmp_path, trials=2)
     failed, empty = source.take(), source.take()
@@ -154,9 +196,10 @@ def test_a_torn_line_of_the_journal_is_dropped_and_a_damaged_one_is_told(tmp_pat
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":5,"wor')
     assert study(tmp_path).take() == arm  # it can be read, and whoever trained it has ended
-    journal.write_bytes(whole + b"\x00\x00\x00\n{}\n" + whole)
-    with pytest.raises(RunError, match="is damaged"):
-        study(tmp_path)
+    for damaged in (b"\x00\x00\x00\n{}\n", b"[" * 100_000 + b"\n"):
+        journal.write_bytes(whole + damaged + whole)
+        with pytest.raises(RunError, match="is damaged"):
+            study(tmp_path)
 
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
