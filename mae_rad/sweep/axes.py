@@ -1,6 +1,8 @@
 """The settings that a sweep varies: ``--over key=value,value,…``, or a range of numbers for trials."""
 
+import math
 from collections.abc import Collection, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Literal, NamedTuple
 
 from mae_rad.errors import SettingsError
@@ -55,7 +57,7 @@ def read_axes(over: Sequence[str], settings: Sequence[str] = ()) -> list[Axis]:
         The axes in the order given.
 
     Raises:
-        SettingsError: a key without values, a range without numbers, or a key that is given twice.
+        SettingsError: a key without values, a range without numbers, or a key or value that is given twice.
     """
     axes = [_axis(text) for text in over]
     fixed = [setting.partition("=")[0] for setting in settings]
@@ -64,6 +66,9 @@ def read_axes(over: Sequence[str], settings: Sequence[str] = ()) -> list[Axis]:
             raise SettingsError(f"--over {axis.key} is given twice. Give all its values at once: {axis.key}=a,b,c")
         if axis.key in fixed:
             raise SettingsError(f"{axis.key} is given as a setting and as --over. Leave one of them out")
+        numbers = [_number(value) for value in axis.values]
+        if twice := [value for rank, value in enumerate(axis.values) if numbers[rank] in numbers[:rank]]:
+            raise SettingsError(f"--over {axis.key} has the value {twice[0]} twice")
     return axes
 
 
@@ -98,12 +103,23 @@ def _axis(text: str) -> Axis:
     return Axis(key, values)
 
 
+def _number(value: str) -> Decimal | str:
+    """A value by which equal ones are found: 1, 01 and 1.0 are one number."""
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return value
+    return number if number.is_finite() else value
+
+
 def _range(text: str, scale: Scale, ends: str) -> Range:
     convert = int if scale == "int" else float
     try:
         low, high = map(convert, ends.split(":"))
     except ValueError:
         raise SettingsError(f"--over {text}: give two {'whole ' * (scale == 'int')}numbers, {scale}:LOW:HIGH") from None
+    if not (abs(low) < math.inf and abs(high) < math.inf):  # nor is nan
+        raise SettingsError(f"--over {text}: LOW and HIGH must be finite numbers")
     if not low < high or (scale == "log" and low <= 0):
         above = " above 0" if scale == "log" else ""
         raise SettingsError(f"--over {text}: LOW{above} must be below HIGH")

@@ -129,8 +129,6 @@ def _check_axis(axis: Axis) -> None:
                 f"--over {axis.key}: it decides by which films, labels or metric trials are judged, so they could not"
                 " be compared. Give it once, for all trials"
             )
-    if twice := [value for place, value in enumerate(axis.values) if value in axis.values[:place]]:
-        raise SettingsError(f"--over {axis.key} has the value {twice[0]} twice")
 
 
 def _check_values(plan: TrialPlan) -> None:
