@@ -4,7 +4,7 @@ rounds/round-00003.safetensors   what the objective made, with the identity of t
                                  the encoders that the vectors are of
 
 A run that is resumed within a round reads what was made for it; a file that does not fit is made again, and the log
-says so.
+says so. The files are kept from the round of the oldest checkpoint on, from which a run may be resumed.
 """
 
 import hashlib
@@ -33,8 +33,6 @@ from mae_rad.training.run_folder import RunFolder
 COLUMN = "round."
 """Beginning of the names of columns that an objective makes."""
 _FILMS_PER_BATCH = 32
-_KEPT = 2
-"""Files of rounds that are kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +82,8 @@ class Rounds:
                 _log.warning("round %d is made again at step %d: its file is missing or does not fit", number, step)
             vectors = {name: self._vectors(encoder, ranks) for name, encoder in self._objective.renews().items()}
             made = on_first_rank(ranks, lambda: self._make(vectors, number, path, facts(weights=True)))
+            if ranks.first:
+                self._delete_old(number, folder)
         self._take(made)
         self._round = number
 
@@ -93,9 +93,18 @@ class Rounds:
         path.parent.mkdir(exist_ok=True)
         with atomic_file(path) as file:
             file.write(save(made, metadata=facts))
-        for old in sorted(path.parent.glob("round-*.safetensors"))[:-_KEPT]:
-            old.unlink(missing_ok=True)
         return made
+
+    def _delete_old(self, number: int, folder: RunFolder) -> None:
+        """Delete the files of rounds before this one that no checkpoint goes on with."""
+        steps = (path.name.removeprefix("step-") for path in folder.checkpoints.glob("step-*"))
+        oldest = min((int(step) for step in steps if step.isdigit()), default=None)
+        if oldest is not None:
+            number = min(number, (oldest - self._objective.renew_from) // self._objective.renew_every)
+        for path in folder.rounds.glob("round-*.safetensors"):
+            digits = path.stem.removeprefix("round-")
+            if digits.isdigit() and int(digits) < number:
+                path.unlink(missing_ok=True)
 
     def _take(self, made: dict[str, Tensor]) -> None:
         buffers = dict(self._objective.named_buffers())

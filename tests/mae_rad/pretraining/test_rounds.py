@@ -95,11 +95,11 @@ def _until(step: int) -> Any:
     return stopping
 
 
-def _cut(public: Path, run: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cut(public: Path, run: Path, steps: int, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "forward", _until(steps))
         with pytest.raises(KeyboardInterrupt):
-            _train(public, run)
+            _train(public, run, *more)
 
 
 def test_rounds_begin_when_due_and_a_resume_goes_on_with_them(
@@ -111,8 +111,7 @@ def test_rounds_begin_when_due_and_a_resume_goes_on_with_them(
     centres = [centre for _, centre, _ in whole]
     assert centres[1] == centres[2] == centres[3] != centres[4] == centres[5] == centres[6]
     assert all(len(near) == 8 for _, _, near in whole[1:])
-    files = sorted(path.name for path in (tmp_path / "whole" / "rounds").iterdir())
-    assert files == ["round-00000.safetensors", "round-00001.safetensors"]
+    assert _files(tmp_path / "whole") == ["round-00000.safetensors", "round-00001.safetensors"]
 
     _cut(public, tmp_path / "cut", 3, monkeypatch)  # within the first round
     assert _train(public, tmp_path / "cut") == whole[3:]
@@ -121,6 +120,32 @@ def test_rounds_begin_when_due_and_a_resume_goes_on_with_them(
     assert weights[0] == weights[1]
     target, _ = load_encoder(tmp_path / "whole" / "encoders" / "target")
     assert target.dim == 32
+
+
+def test_a_run_whose_checkpoint_is_rounds_behind_goes_on_with_the_round_of_the_checkpoint(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Rounded, "renew_every", 2)
+    monkeypatch.setitem(globals(), "STEPS", 9)
+    seldom = "runtime.checkpoint_every=4"
+    whole = _train(public, tmp_path / "whole", seldom)
+    kept = [f"round-{number:05d}.safetensors" for number in (1, 2, 3)]
+    for name in ("cut", "other"):  # at step 7, at which round 3 begins; the checkpoint of step 4 is within round 1
+        _cut(public, tmp_path / name, 7, monkeypatch, seldom)
+        assert _files(tmp_path / name) == kept
+    assert _train(public, tmp_path / "cut", seldom) == whole[4:]
+    weights = [read_card(tmp_path / name / "encoder").weights_sha256 for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+    assert "is made again" not in caplog.text
+
+    (tmp_path / "other" / "rounds" / kept[0]).unlink()
+    _cut(public, tmp_path / "other", 0, monkeypatch, seldom)
+    assert "round 1 is made again at step 4" in caplog.text
+    assert _files(tmp_path / "other") == kept  # files of later rounds do not push it out
+
+
+def _files(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "rounds").iterdir())
 
 
 def test_what_needs_whole_weights_is_refused_where_they_are_partitioned(
