@@ -148,6 +148,14 @@ def keep_splits(
     """
     path = _path(private, rule.config, splits, seed)
     order, strata, kept = _read(path, later)
+    if not later and rule.config.get("stratify", {}).get("table") and (earlier := len(known & strata.keys())):
+        _log.info(
+            "%d of %d patients keep the split that was drawn before with this column (%s); it is not drawn anew from"
+            " this table. A column of another name is drawn for itself",
+            earlier,
+            len(known),
+            path.name,
+        )
     withdrawn = read_withdrawn(private)
     strata = {patient: stratum for patient, stratum in strata.items() if patient not in withdrawn}
     result: dict[str, Split] = {patient: kept[patient] for patient in strata}

@@ -126,7 +126,7 @@ def _warn_of_empty_parts(inputs: ShardInputs) -> None:
     if kept and (untested := kept.untested()) and inputs.identity["after"] is None:
         _log.warning(
             "%d values of splits.stratify have no test patient: %s. Nothing can be said of them; give a larger"
-            " splits.test, or join them in a table",
+            " splits.test, or join them in a table, in a column of another name",
             len(untested),
             ", ".join(untested),
         )

@@ -126,6 +126,24 @@ def test_a_table_is_read_while_planning_and_named_again_to_append(private: Path,
     assert append(private, public, again) is None
 
 
+def test_a_further_table_with_the_same_column_keeps_the_splits_and_says_so(
+    private: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "labels.csv"
+    named = [f"MRN-{part}-{number}" for part in PARTS for number in range(PARTS[part])]
+    said = "15 of 15 patients keep the split that was drawn before with this column (splits-"
+    splits = {}
+    for name, yes, column in (("first", named[::2], "grade"), ("second", named[1::2], "grade"), ("third", [], "fine")):
+        table.write_text("\n".join([f"patient,{column}", *(f"{one},{'Y' if one in yes else 'N'}" for one in named)]))
+        caplog.clear()
+        shard(private, tmp_path / name, settings(stratify={"column": column, "table": table}, val=0.2, test=0.2))
+        assert caplog.text.count(said) == (name == "second")
+        shard(private, tmp_path / name, settings(stratify={"column": column, "table": table}, val=0.2, test=0.2))
+        assert caplog.text.count(said) == (name == "second")  # once, for a new folder
+        splits[name] = {row["patient"]: row["split"] for row in rows(tmp_path / name)}
+    assert splits["first"] == splits["second"] != splits["third"]
+
+
 def test_a_site_is_held_out(private: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     public = tmp_path / "public"
     shard(private, tmp_path / "first", settings(val=0, test=0))
