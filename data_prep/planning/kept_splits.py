@@ -207,7 +207,7 @@ def _fill(
 
 
 def _lacking(
-    exact: Mapping[str, float], free: Counter[str], split: Split, have: Counter[tuple[str | None, str]]
+    exact: Mapping[str, float], free: Counter[str], split: Split, have: Counter[tuple[str | None, Split]]
 ) -> Counter[str]:
     """Number of new patients of each stratum who go into a split.
 
