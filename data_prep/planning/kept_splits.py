@@ -1,9 +1,8 @@
 """Splits that depend on other patients: by strata, with a site held out. What was drawn is kept and never changes.
 
 The values of a column are ordered by their number of patients, and each patient belongs to the rarest of its values.
-Sorted by a hash of their keys, the patients of a stratum fill test, then val, to its quota; the quotas of all strata
-sum to the rounded fraction of all patients. Patients who are added later fill what their stratum then lacks; whoever
-is there stays.
+Sorted by a hash of their keys, the patients of a stratum fill test, then val, to the rounded fraction. Patients who are
+added later fill what their stratum then lacks; whoever is there stays.
 """
 
 import hashlib
@@ -192,45 +191,20 @@ def _fill(
     """The splits of new patients, who come in the order of their draws: those that their stratum lacks."""
     sizes = Counter(stratum for stratum in strata.values() if stratum is not None)
     have = Counter((strata[patient], split) for patient, split in kept.items())
-    free = Counter(stratum for patient in new if (stratum := strata[patient]) is not None)
-    filled: dict[str, Split] = dict.fromkeys(new, "train")
     fractions: tuple[tuple[Split, float], ...] = (("test", splits.test), ("val", splits.val))
-    for split, fraction in fractions:
-        lacking = _lacking({value: fraction * size for value, size in sizes.items()}, free, split, have)
-        free -= lacking
-        for patient in new:
-            stratum = strata[patient]
-            if stratum is not None and filled[patient] == "train" and lacking[stratum] > 0:
-                lacking[stratum] -= 1
+    lacking = {
+        split: {value: _rounded(fraction * size) - have[value, split] for value, size in sizes.items()}
+        for split, fraction in fractions
+    }
+    filled: dict[str, Split] = dict.fromkeys(new, "train")
+    for patient in new:
+        stratum = strata[patient]
+        for split, _ in fractions:
+            if stratum is not None and lacking[split][stratum] > 0:
+                lacking[split][stratum] -= 1
                 filled[patient] = split
+                break
     return filled
-
-
-def _lacking(
-    exact: Mapping[str, float], free: Counter[str], split: Split, have: Counter[tuple[str | None, Split]]
-) -> Counter[str]:
-    """Number of new patients of each stratum who go into a split.
-
-    Every stratum gets its whole quota. What is left of the rounded quota of all goes to the strata that lack the
-    largest part of a patient, one each; of equal ones to the smaller stratum, so that rare values are tested.
-
-    Args:
-        exact: stratum → fraction of its size.
-        free: new patients of a stratum that have no part yet.
-        split: the split.
-        have: (stratum, split) → patients who are there.
-    """
-    lacking = Counter(
-        {
-            value: max(0, min(free[value], math.floor(quota + 1e-9) - have[value, split]))
-            for value, quota in exact.items()
-        }
-    )
-    missing = {value: round(quota - have[value, split] - lacking[value], 9) for value, quota in exact.items()}
-    left = _rounded(sum(exact.values())) - sum(have[value, split] + lacking[value] for value in exact)
-    open_to = [value for value in exact if missing[value] > 0 and free[value] > lacking[value]]
-    lacking.update(sorted(open_to, key=lambda value: (-missing[value], exact[value], value))[: max(0, left)])
-    return lacking
 
 
 def _rounded(number: float) -> int:

@@ -179,9 +179,9 @@ def test_empty_parts_and_classes_without_a_test_patient_are_said_first(
     private: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     dry_run(private, tmp_path / "public", settings(stratify={"column": "body_part"}, val=0.05, test=0.1))
-    assert "val will be empty" not in caplog.text  # 0.75 of all patients
-    assert "1 values of splits.stratify have no test patient" not in caplog.text  # 1.5 of all, 0.5 of five knees
-    dry_run(private, tmp_path / "public", settings(stratify={"column": "body_part"}, val=0.03, test=0.09))
+    assert "val will be empty" not in caplog.text  # 0.5 of ten hands
+    assert "1 values of splits.stratify have no test patient" not in caplog.text  # 0.5 of five knees
+    dry_run(private, tmp_path / "public", settings(stratify={"column": "body_part"}, val=0.04, test=0.09))
     assert "val will be empty" in caplog.text
     assert "1 values of splits.stratify have no test patient: KNEE" in caplog.text
 
