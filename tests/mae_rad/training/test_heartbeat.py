@@ -96,7 +96,7 @@ while running and time.monotonic() < began + 50:
     if pid:
         name, rank = running.pop(pid)
         results.setdefault(name, {})[rank] = [os.waitstatus_to_exitcode(status), time.monotonic() - began]
-        if (name, rank) == ("stopped", 1):
+        if (name, rank) == ("stopped", 1) and pids["stopped", 0] in running:
             os.kill(pids["stopped", 0], signal.SIGKILL)
     time.sleep(0.02)
 for pid in running:
